@@ -1,0 +1,51 @@
+"""amd64: PC with SeaBIOS or OVMF, GRUB for both in one image."""
+
+from selfinstall.arch import Arch, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
+
+ARCH = Arch(
+    name="amd64",
+    multiarch="x86_64-linux-gnu",
+    elf=Elf(machine="EM_X86_64", bits=64, little_endian=True),
+    qemu=Qemu(
+        program="qemu-system-x86_64",
+        package="qemu-system-x86",
+        machine="q35",
+        cpu_tcg="max",
+        cpu_kvm="host",
+        kvm_hosts=("x86_64",),
+        transport="pci",
+    ),
+    console="ttyS0",
+    baud=115200,
+    screen="tty0",
+    kernel_package="linux-image-amd64",
+    # On a loaded emulating host the timer check misses its ticks and panics:
+    # "IO-APIC + timer doesn't work!"
+    installer_args=("no_timer_check",),
+    firmwares=(
+        Firmware(name="bios", title="SeaBIOS"),
+        Firmware(
+            name="efi",
+            title="OVMF",
+            package="ovmf",
+            files=(
+                FirmwareFiles(
+                    code="/usr/share/OVMF/OVMF_CODE_4M.fd", vars="/usr/share/OVMF/OVMF_VARS_4M.fd"
+                ),
+                # ovmf before bookworm
+                FirmwareFiles(
+                    code="/usr/share/OVMF/OVMF_CODE.fd", vars="/usr/share/OVMF/OVMF_VARS.fd"
+                ),
+            ),
+        ),
+    ),
+    loaders=(
+        LoaderUse(loader="grub-pc", firmware="bios", target="i386-pc", package="grub-pc-bin"),
+        LoaderUse(
+            loader="grub-efi",
+            firmware="efi",
+            target="x86_64-efi",
+            package="grub-efi-amd64-bin",
+        ),
+    ),
+)

@@ -1,0 +1,76 @@
+"""The disk: partitions, their ids, and the sfdisk script that makes them.  Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+
+#: GPT partition types (UEFI 2.10, 5.3.3; the Discoverable Partitions Specification).
+BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
+ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
+
+SECTOR = 512
+MIB = 1 << 20
+#: Partitions start on MiB bounds, which suits every disk; the last MiB holds GPT's backup.
+ALIGNMENT = MIB
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Partition:
+    """A partition as a boot loader declares it.
+
+    :param role: ``bios_grub``, ``esp``, ``prep`` or ``root``.
+    :param type: the GPT type GUID.
+    :param size: bytes, a multiple of :data:`ALIGNMENT`; 0 for all that is left.
+    """
+
+    role: str
+    type: str
+    size: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PlacedPartition:
+    """A partition with its place on one disk: *start* and *size* in bytes, *number* from 1."""
+
+    role: str
+    type: str
+    number: int
+    start: int
+    size: int
+    uuid: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Disk:
+    """One partitioned disk of *size* bytes; the root partition is the last one, so that it can grow."""
+
+    size: int
+    uuid: str
+    partitions: tuple[PlacedPartition, ...]
+
+    def partition(self, role: str) -> PlacedPartition | None:
+        """The partition with that role, or None."""
+        return next((p for p in self.partitions if p.role == role), None)
+
+    @property
+    def root(self) -> PlacedPartition:
+        """The root partition."""
+        return self.partitions[-1]
+
+    def sfdisk_script(self) -> str:
+        """The disk as sfdisk(8) reads it, in sectors of 512 bytes."""
+        lines = [
+            "label: gpt",
+            f"label-id: {self.uuid.upper()}",
+            "unit: sectors",
+            f"first-lba: {ALIGNMENT // SECTOR}",
+            f"sector-size: {SECTOR}",
+            "",
+        ]
+        lines += [
+            f"start={p.start // SECTOR}, size={p.size // SECTOR}, "
+            f"type={p.type}, uuid={p.uuid.upper()}, name={p.role}"
+            for p in self.partitions
+        ]
+        return "\n".join(lines) + "\n"

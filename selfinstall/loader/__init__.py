@@ -1,0 +1,44 @@
+"""The boot loaders: one file each with one frozen :class:`Loader`, and one hook of the same name.
+
+The hook is ``hooks/80-NAME``; what differs by architecture (platform,
+package) stands in the architecture's file as a
+:class:`selfinstall.arch.LoaderUse`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import pkgutil
+
+from selfinstall.layout import Partition
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Loader:
+    """What a boot loader needs of disk and packages, whatever the architecture.
+
+    :param name: as :class:`selfinstall.arch.LoaderUse` and the hook call it.
+    :param family: as ``--bootloader`` calls it.
+    :param partitions: partitions of its own, in disk order; the root partition follows.
+    :param packages: packages it needs beside the platform's own.
+    :param probe: a path of the rootfs that shows that the platform's package is
+        there; ``{target}`` stands for the platform.
+    """
+
+    name: str
+    family: str
+    partitions: tuple[Partition, ...]
+    packages: tuple[str, ...]
+    probe: str
+
+
+@functools.cache
+def all_loaders() -> dict[str, Loader]:
+    """Every boot loader by name, found by listing this package's modules."""
+    found: dict[str, Loader] = {}
+    for module in pkgutil.iter_modules(__path__):
+        loader = importlib.import_module(f"{__name__}.{module.name}").LOADER
+        found[loader.name] = loader
+    return found

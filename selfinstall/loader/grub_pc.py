@@ -1,0 +1,12 @@
+"""GRUB under a PC BIOS: boot code in the disk's first sector, core image in a partition of its own."""
+
+from selfinstall.layout import BIOS_BOOT, Partition
+from selfinstall.loader import Loader
+
+LOADER = Loader(
+    name="grub-pc",
+    family="grub",
+    partitions=(Partition(role="bios_grub", type=BIOS_BOOT, size=1 << 20),),
+    packages=("grub2-common",),
+    probe="usr/lib/grub/{target}/moddep.lst",
+)

@@ -1,0 +1,95 @@
+"""What the user asked for, before anything was looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+Format = Literal["raw", "qcow2", "vmdk", "vhdx", "vdi"]
+PayloadMode = Literal["auto", "initramfs", "disk"]
+Accel = Literal["auto", "kvm", "tcg"]
+FirmwareChoice = Literal["both", "bios", "efi"]
+
+FORMATS: tuple[Format, ...] = ("raw", "qcow2", "vmdk", "vhdx", "vdi")
+#: File name suffix of each format; raw disks are ``.img`` to the tools of the field.
+SUFFIXES: dict[Format, str] = {
+    "raw": ".img",
+    "qcow2": ".qcow2",
+    "vmdk": ".vmdk",
+    "vhdx": ".vhdx",
+    "vdi": ".vdi",
+}
+STDIN = Path("-")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One build, as asked for.  Holds no secrets, only the paths of files that do.
+
+    :param tarball: the rootfs tarball, or :data:`STDIN`.
+    :param output: the image to make; None for the tarball's name with the format's suffix.
+    :param arch: the Debian architecture that the tarball must have; None for any.
+    :param format: the image's format.
+    :param size: the virtual disk's size in bytes; None for the default.
+    :param bootloader: ``auto`` or a boot loader family of the architecture.
+    :param firmware: which firmware the image must boot under, where there is a choice.
+    :param payload: how the rootfs reaches the guest.
+    :param packages: a directory of .deb files that replaces the network.
+    :param include: further packages to install.
+    :param kernel: the kernel package; None for the architecture's default.
+    :param mirror: an apt URI that replaces those of the tarball's sources.
+    :param sources: a sources.list or .sources file that replaces the tarball's.
+    :param keyring: an OpenPGP keyring that replaces the tarball's.
+    :param hostname: the image's host name; None keeps the tarball's or ``debian``.
+    :param root_password_file: holds root's password in its first line.
+    :param ssh_key: holds public keys for root (and *user*).
+    :param user: an ordinary user to make.
+    :param user_password_file: holds that user's password in its first line.
+    :param customize_hooks: scripts run in the image's root, natively, in order.
+    :param memory: the guest's memory in MiB; None to let the plan decide.
+    :param smp: the guest's CPUs; None to let the plan decide.
+    :param accel: the accelerator.
+    :param qemu: a system emulator that replaces the architecture's.
+    :param verify: boot the finished image before it gets its name.
+    :param stall: seconds without a sign of life before the guest counts as hung;
+        None for a limit that fits the accelerator.
+    :param seed: what UUIDs and ids are derived from; None for a random one.
+    :param source_date_epoch: the time (seconds since 1970) that the guest believes it
+        to be; None for now.
+    :param manifest: where to write the JSON manifest; None for nowhere.
+    :param log: where to keep the guest's console; None for beside nothing, kept on failure.
+    :param cache: the cache's folder; None for ``$XDG_CACHE_HOME/selfinstall``.
+    """
+
+    tarball: Path
+    output: Path | None = None
+    arch: str | None = None
+    format: Format = "raw"
+    size: int | None = None
+    bootloader: str = "auto"
+    firmware: FirmwareChoice = "both"
+    payload: PayloadMode = "auto"
+    packages: Path | None = None
+    include: tuple[str, ...] = ()
+    kernel: str | None = None
+    mirror: str | None = None
+    sources: Path | None = None
+    keyring: Path | None = None
+    hostname: str | None = None
+    root_password_file: Path | None = None
+    ssh_key: Path | None = None
+    user: str | None = None
+    user_password_file: Path | None = None
+    customize_hooks: tuple[Path, ...] = ()
+    memory: int | None = None
+    smp: int | None = None
+    accel: Accel = "auto"
+    qemu: Path | None = None
+    verify: bool = True
+    stall: float | None = None
+    seed: str | None = None
+    source_date_epoch: int | None = None
+    manifest: Path | None = None
+    log: Path | None = None
+    cache: Path | None = None
