@@ -7,7 +7,6 @@ import dataclasses
 #: GPT partition types (UEFI 2.10, 5.3.3; the Discoverable Partitions Specification).
 BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
-LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 
 SECTOR = 512
 MIB = 1 << 20

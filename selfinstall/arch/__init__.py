@@ -97,9 +97,13 @@ class Arch:
     :param multiarch: the GNU triplet of its library folders.
     :param elf: what its programs' ELF headers say.
     :param qemu: the emulated machine.
+    :param root_type: the GPT type of its root partitions (Discoverable Partitions
+        Specification); by it an image's architecture is known again.
     :param console: the first serial device.
     :param baud: its speed, for the kernel's and the loader's console.
     :param screen: the kernel's name of the screen console, None where there is none.
+    :param grub_terminal: GRUB's terminals; under EFI the firmware's console is the serial one too.
+    :param grub_serial: GRUB's ``serial`` command, None where it has no such driver.
     :param kernel_package: the default kernel.
     :param installer_args: kernel arguments that only the installer's kernel gets here.
     :param firmwares: what can start its loaders, in the order of tests.
@@ -110,9 +114,12 @@ class Arch:
     multiarch: str
     elf: Elf
     qemu: Qemu
+    root_type: str
     console: str
     baud: int | None
     screen: str | None
+    grub_terminal: str = "console"
+    grub_serial: str | None = None
     kernel_package: str
     installer_args: tuple[str, ...] = ()
     firmwares: tuple[Firmware, ...]

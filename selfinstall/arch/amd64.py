@@ -15,9 +15,12 @@ ARCH = Arch(
         kvm_hosts=("x86_64",),
         transport="pci",
     ),
+    root_type="4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
     console="ttyS0",
     baud=115200,
     screen="tty0",
+    grub_terminal="console serial",
+    grub_serial="serial --unit=0 --speed=115200",
     kernel_package="linux-image-amd64",
     # On a loaded emulating host the timer check misses its ticks and panics:
     # "IO-APIC + timer doesn't work!"

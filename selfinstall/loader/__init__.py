@@ -1,6 +1,6 @@
 """The boot loaders: one file each with one frozen :class:`Loader`, and one hook of the same name.
 
-The hook is ``hooks/80-NAME``; what differs by architecture (platform,
+Its hook is ``hooks/80-NAME``; what differs by architecture (platform,
 package) stands in the architecture's file as a
 :class:`selfinstall.arch.LoaderUse`.
 """
@@ -23,15 +23,16 @@ class Loader:
     :param family: as ``--bootloader`` calls it.
     :param partitions: partitions of its own, in disk order; the root partition follows.
     :param packages: packages it needs beside the platform's own.
-    :param probe: a path of the rootfs that shows that the platform's package is
-        there; ``{target}`` stands for the platform.
+    :param hooks: the guest's hooks, first its own.
+    :param target_setting: the setting in which its hook finds the platform's name.
     """
 
     name: str
     family: str
     partitions: tuple[Partition, ...]
     packages: tuple[str, ...]
-    probe: str
+    hooks: tuple[str, ...]
+    target_setting: str
 
 
 @functools.cache

@@ -7,7 +7,9 @@ of them is ever written to the host's disk under its own name: a
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import functools
 import posixpath
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,6 +30,8 @@ class Entry:
     :param archive: the file that holds the content.
     :param offset: where in it the content begins, bytes.
     :param target: where a symbolic link points.
+    :param pieces: None for plain content; for a sparse file where its data goes, as
+        (offset in the file, bytes), stored one after the other from *offset* on.
     """
 
     type: FileType
@@ -36,13 +40,19 @@ class Entry:
     archive: Path | None = None
     offset: int = 0
     target: str = ""
+    pieces: tuple[tuple[int, int], ...] | None = None
 
     def read(self) -> bytes:
-        """The content of a regular file."""
+        """The content of a regular file, holes filled with zeros."""
         assert self.archive is not None
         with self.archive.open("rb") as stream:
             stream.seek(self.offset)
-            return stream.read(self.size)
+            if self.pieces is None:
+                return stream.read(self.size)
+            content = bytearray(self.size)
+            for offset, length in self.pieces:
+                content[offset : offset + length] = stream.read(length)
+            return bytes(content)
 
 
 def normal(path: str) -> str:
@@ -64,7 +74,7 @@ class Tree:
                 self._entries[path] = entry
 
     def resolve(self, path: str) -> str | None:
-        """The path of the file itself after following all symbolic links, None when it is absent."""
+        """The path of the file itself, all symbolic links followed; None when it is absent."""
         done: list[str] = []
         todo = normal(path).split("/")[::-1]
         links = 0
@@ -90,7 +100,7 @@ class Tree:
         return found if found in self._entries else self._unmerged(found)
 
     def _unmerged(self, path: str) -> str | None:
-        """Packages of before merged /usr ship ``lib/x`` for what others look for as ``usr/lib/x``, and back."""
+        """*path* in the other tree: before merged /usr, packages ship ``lib/x``."""
         other = path.removeprefix("usr/") if path.startswith("usr/") else f"usr/{path}"
         return other if other in self._entries else None
 
@@ -102,9 +112,21 @@ class Tree:
     def __contains__(self, path: str) -> bool:
         return self.resolve(path) is not None
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
     def under(self, prefix: str) -> Iterator[tuple[str, Entry]]:
         """Every file below *prefix* (links in *prefix* are not followed), in sorted order."""
         start = normal(prefix) + "/"
-        for path in sorted(self._entries):
-            if path.startswith(start):
-                yield path, self._entries[path]
+        if start == "/":
+            start = ""
+        for place in range(bisect.bisect_left(self._sorted, start), len(self._sorted)):
+            path = self._sorted[place]
+            if not path.startswith(start):
+                return
+            yield path, self._entries[path]
+
+    @functools.cached_property
+    def _sorted(self) -> list[str]:
+        """All paths in order: the paths below one folder stand side by side."""
+        return sorted(self._entries)

@@ -1,0 +1,58 @@
+"""Running an image with its console on the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from selfinstall import request, verification
+from selfinstall.errors import InputError
+from selfinstall.events import Event, OnEvent, ignore
+from selfinstall.image.inspect import inspect_image
+from selfinstall.packages.cache import folder_or
+from selfinstall.qemu.argv import Forward, Network
+from selfinstall.qemu.terminal import HOW_TO_QUIT, boot_interactive
+
+
+def boot(
+    image: Path,
+    *,
+    arch: str | None = None,
+    firmware: str | None = None,
+    accel: request.Accel = "auto",
+    memory: int | None = None,
+    smp: int | None = None,
+    qemu: Path | None = None,
+    forwards: tuple[Forward, ...] = (),
+    write: bool = False,
+    cache: Path | None = None,
+    on_event: OnEvent = ignore,
+) -> None:
+    """Boot *image* until its machine ends or the user ends it.
+
+    :param arch: its architecture; None for what its partition table names, or the host's.
+    :param firmware: what starts it; None for the architecture's first that it has a loader for.
+    :param memory: MiB.
+    :param forwards: TCP ports of the host's loopback that lead into the machine.
+    :param write: keep what the machine writes; without, it is thrown away.
+    :raises InputError: there is no such image.
+    :raises HostError: the host lacks qemu or firmware.
+    """
+    facts = inspect_image(image)
+    if facts.label is None:
+        raise InputError(f"{image} has no partition table", "is it an image of a whole disk?")
+    chosen = verification.arch_of(facts, arch)
+    known = facts.bootable_firmwares(chosen) or tuple(f.name for f in chosen.firmwares)
+    made = verification.machine(
+        facts, chosen, firmware or known[0], memory=memory, smp=smp, qemu=qemu, write=write
+    )
+    made = dataclasses.replace(made, network=Network(forwards=forwards))
+    on_event(Event("note", "boot", message=HOW_TO_QUIT))
+    with tempfile.TemporaryDirectory(prefix="selfinstall-") as folder:
+        boot_interactive(
+            dataclasses.replace(made, scratch=Path(folder)),
+            wanted=accel,
+            cache=folder_or(cache, Path(folder)),
+            on_event=on_event,
+        )

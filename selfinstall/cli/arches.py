@@ -1,0 +1,61 @@
+"""The table of architectures: what each boots by, and what this host has for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from selfinstall.arch import Arch
+from selfinstall.cli import doctor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One architecture.
+
+    :param arch: Debian's name.
+    :param firmware: what starts its loaders, as ``--firmware`` and people call them.
+    :param loaders: its boot loaders.
+    :param qemu: the system emulator and machine.
+    :param console: the serial device that holds the console.
+    :param ready: whether this host has all that is particular to it.
+    :param lacks: the Debian packages that bring the rest.
+    """
+
+    arch: str
+    firmware: tuple[str, ...]
+    loaders: tuple[str, ...]
+    qemu: str
+    console: str
+    ready: bool
+    lacks: tuple[str, ...]
+
+
+def row(arch: Arch) -> Row:
+    """What there is to tell about *arch* on this host."""
+    found = doctor.architecture(arch)
+    return Row(
+        arch=arch.name,
+        firmware=tuple(f"{firmware.name} ({firmware.title})" for firmware in arch.firmwares),
+        loaders=tuple(use.loader for use in arch.loaders),
+        qemu=f"{arch.qemu.program} -machine {arch.qemu.machine}",
+        console=arch.console,
+        ready=not doctor.lacking(found),
+        lacks=doctor.packages(found, venv=False),
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    host = "ready" if row.ready else f"lacks {' '.join(row.lacks)}"
+    return (row.arch, ", ".join(row.firmware), ", ".join(row.loaders), row.qemu, row.console, host)
+
+
+def to_text(rows: Iterable[Row]) -> str:
+    """The rows as an aligned table with a heading."""
+    heading = ("ARCH", "FIRMWARE", "LOADERS", "QEMU", "CONSOLE", "THIS HOST")
+    table = [heading, *(_cells(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    )

@@ -1,0 +1,371 @@
+"""Every verb and option, declared once; the parser, ``--help`` and the manual's test read this."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import get_args
+
+from selfinstall.arch import all_arches
+from selfinstall.cli import values
+from selfinstall.cli.table import Group, Option, Verb
+from selfinstall.loader import all_loaders
+from selfinstall.request import FORMATS, Accel, FirmwareChoice, PayloadMode
+
+
+def _choice(flag: str, dest: str, names: tuple[str, ...], text: str) -> Option:
+    return Option(
+        flags=(flag,),
+        dest=dest,
+        metavar="|".join(names),
+        convert=values.choice(*names),
+        help=text,
+    )
+
+
+def _path(*flags: str, dest: str, metavar: str = "FILE", repeat: bool = False, text: str) -> Option:
+    return Option(
+        flags=flags, dest=dest, metavar=metavar, convert=values.path, repeat=repeat, help=text
+    )
+
+
+def _switch(*flags: str, dest: str, switch: bool = True, tally: bool = False, text: str) -> Option:
+    return Option(flags=flags, dest=dest, switch=switch, tally=tally, help=text)
+
+
+_LOADERS = ("auto", *sorted({loader.family for loader in all_loaders().values()}))
+_FIRMWARES = tuple(dict.fromkeys(f.name for a in all_arches().values() for f in a.firmwares))
+
+HELP = _switch("-h", "--help", dest="help", text="Show this help and exit.")
+VERSION = _switch("--version", dest="version", text="Show the version and exit.")
+QUIET = _switch("-q", "--quiet", dest="quiet", text="Print nothing but errors and the result.")
+VERBOSE = _switch(
+    "-v",
+    "--verbose",
+    dest="verbose",
+    tally=True,
+    text="Print notes and qemu's command too; twice: tracebacks of internal errors.",
+)
+JSON_EVENTS = _switch(
+    "--json", dest="json", text="Write events to standard output, one JSON object a line."
+)
+JSON = _switch("--json", dest="json", text="Write one JSON document to standard output.")
+
+ARCH = Option(
+    flags=("--arch",),
+    dest="arch",
+    metavar="ARCH",
+    convert=values.architecture,
+    help="The Debian architecture; another one in the file is an error.",
+)
+MEMORY = Option(
+    flags=("--memory",),
+    dest="memory",
+    metavar="MIB",
+    convert=values.memory,
+    help="The guest's memory, in MiB or as in 2G.",
+)
+SMP = Option(
+    flags=("--smp",),
+    dest="smp",
+    metavar="N",
+    convert=values.count,
+    help="The guest's number of CPUs.",
+)
+ACCEL = _choice(
+    "--accel",
+    "accel",
+    get_args(Accel),
+    "The accelerator. Default: auto, KVM where guests run under it, else TCG.",
+)
+QEMU = _path(
+    "--qemu",
+    dest="qemu",
+    metavar="PROGRAM",
+    text="The system emulator to run in place of the architecture's.",
+)
+STALL = Option(
+    flags=("--stall",),
+    dest="stall",
+    metavar="SECONDS",
+    convert=values.seconds,
+    help="How long a guest may show no sign of life before it counts as hung.",
+)
+LOG = _path("--log", dest="log", text="Where to keep the guest's console.")
+BOOT_FIRMWARE = _choice(
+    "--firmware",
+    "firmware",
+    _FIRMWARES,
+    "The firmware to start. Default: the architecture's first.",
+)
+VERIFY_FIRMWARE = _choice(
+    "--firmware",
+    "firmware",
+    ("both", *_FIRMWARES),
+    "The firmware to test. Default: both, every one of the architecture.",
+)
+
+_OUTPUT = Group(title="Output", options=(QUIET, VERBOSE, HELP, VERSION))
+_OUTPUT_EVENTS = Group(title="Output", options=(JSON_EVENTS, QUIET, VERBOSE, HELP, VERSION))
+_OUTPUT_DOCUMENT = Group(title="Output", options=(JSON, QUIET, VERBOSE, HELP, VERSION))
+_MACHINE = (ARCH, ACCEL, MEMORY, SMP, QEMU)
+
+BUILD = Verb(
+    name="build",
+    summary="Build an image out of a Debian rootfs tarball.",
+    groups=(
+        Group(
+            title="Input and image",
+            options=(
+                _path(
+                    "--tarball",
+                    dest="tarball",
+                    metavar="FILE|-",
+                    text="The rootfs tarball (plain, gz, xz, zst, bz2); - for standard input.",
+                ),
+                _path(
+                    "-o",
+                    "--output",
+                    dest="output",
+                    metavar="IMAGE",
+                    text="The image to make. Default: the tarball's name with the format's suffix.",
+                ),
+                ARCH,
+                _choice(
+                    "--format",
+                    "format",
+                    FORMATS,
+                    "The image's format. Default: by the suffix of the image's name, else raw.",
+                ),
+                Option(
+                    flags=("--size",),
+                    dest="size",
+                    metavar="SIZE",
+                    convert=values.size,
+                    help="The virtual disk's size: 10G, 512M, or bytes. Default: 10G.",
+                ),
+                _choice(
+                    "--bootloader",
+                    "bootloader",
+                    _LOADERS,
+                    "The boot loader. Default: auto, the architecture's own.",
+                ),
+                _choice(
+                    "--firmware",
+                    "firmware",
+                    get_args(FirmwareChoice),
+                    "The firmware that must start the image, where there is a choice. "
+                    "Default: both.",
+                ),
+            ),
+        ),
+        Group(
+            title="Packages",
+            options=(
+                _path(
+                    "--packages",
+                    dest="packages",
+                    metavar="DIR",
+                    text="Take packages from this folder of .deb files and use no network.",
+                ),
+                Option(
+                    flags=("--include",),
+                    dest="include",
+                    metavar="PKG,…",
+                    convert=values.packages,
+                    repeat=True,
+                    help="Further packages to install.",
+                ),
+                Option(
+                    flags=("--kernel",),
+                    dest="kernel",
+                    metavar="PKG",
+                    convert=values.package,
+                    help="The kernel package. Default: the architecture's usual one.",
+                ),
+                Option(
+                    flags=("--mirror",),
+                    dest="mirror",
+                    metavar="URI",
+                    convert=values.uri,
+                    help="The mirror to use in place of those in the tarball's sources.",
+                ),
+                _path(
+                    "--sources",
+                    dest="sources",
+                    text="A .list or .sources file to use in place of the tarball's.",
+                ),
+                _path(
+                    "--keyring",
+                    dest="keyring",
+                    text="An OpenPGP keyring to use in place of the tarball's.",
+                ),
+                _path(
+                    "--cache",
+                    dest="cache",
+                    metavar="DIR",
+                    text="The cache's folder. Default: $XDG_CACHE_HOME/selfinstall.",
+                ),
+            ),
+        ),
+        Group(
+            title="The system in the image",
+            options=(
+                Option(
+                    flags=("--hostname",),
+                    dest="hostname",
+                    metavar="NAME",
+                    convert=values.hostname,
+                    help="Its host name. Default: the tarball's, else debian.",
+                ),
+                _path(
+                    "--root-password-file",
+                    dest="root_password_file",
+                    text="Holds root's password in its first line. Root is locked without it.",
+                ),
+                _path(
+                    "--ssh-key",
+                    dest="ssh_key",
+                    text="Holds public keys that may log in as root (and as the user).",
+                ),
+                Option(
+                    flags=("--user",),
+                    dest="user",
+                    metavar="NAME",
+                    convert=values.user,
+                    help="An ordinary user to make.",
+                ),
+                _path(
+                    "--user-password-file",
+                    dest="user_password_file",
+                    text="Holds that user's password in its first line.",
+                ),
+                _path(
+                    "--customize-hook",
+                    dest="customize_hooks",
+                    repeat=True,
+                    text="A script to run in the image's root, natively; several run in order.",
+                ),
+            ),
+        ),
+        Group(
+            title="The build",
+            options=(
+                _choice(
+                    "--payload",
+                    "payload",
+                    get_args(PayloadMode),
+                    "How the rootfs reaches the guest. Default: auto, the initramfs while "
+                    "memory holds it, else a second disk.",
+                ),
+                MEMORY,
+                SMP,
+                ACCEL,
+                QEMU,
+                STALL,
+                _switch(
+                    "--verify",
+                    dest="verify",
+                    text="Boot the image before it gets its name. This is the default.",
+                ),
+                _switch(
+                    "--no-verify",
+                    dest="verify",
+                    switch=False,
+                    text="Do not boot the image.",
+                ),
+                Option(
+                    flags=("--seed",),
+                    dest="seed",
+                    metavar="TEXT",
+                    help="What UUIDs and ids are derived from. Default: a random one.",
+                ),
+                _switch(
+                    "--dry-run",
+                    dest="dry_run",
+                    text="Print the plan (with --json: as JSON) and build nothing.",
+                ),
+            ),
+        ),
+        Group(
+            title="Output",
+            options=(
+                _path("--manifest", dest="manifest", text="Where to write a JSON manifest."),
+                LOG,
+                *_OUTPUT_EVENTS.options,
+            ),
+        ),
+    ),
+)
+
+BOOT = Verb(
+    name="boot",
+    summary="Run an image by its own firmware and boot loader, console on the terminal.",
+    file="IMAGE",
+    file_help="The image. It stays as it is: a throw-away overlay takes what is written.",
+    groups=(
+        Group(
+            title="Options",
+            options=(
+                _switch("--write", dest="write", text="Write to the image itself."),
+                Option(
+                    flags=("--forward",),
+                    dest="forwards",
+                    metavar="HOST:GUEST",
+                    convert=values.forward,
+                    repeat=True,
+                    help="A TCP port of the host's loopback that leads to one of the guest.",
+                ),
+                BOOT_FIRMWARE,
+                *_MACHINE,
+            ),
+        ),
+        _OUTPUT,
+    ),
+)
+
+VERIFY = Verb(
+    name="verify",
+    summary="Boot a throw-away overlay of an image until its system is up.",
+    file="IMAGE",
+    file_help="The image; it is only read.",
+    groups=(
+        Group(title="Options", options=(VERIFY_FIRMWARE, *_MACHINE, STALL, LOG)),
+        _OUTPUT_EVENTS,
+    ),
+)
+
+INSPECT = Verb(
+    name="inspect",
+    summary="Tell what a tarball or an image holds.",
+    file="FILE",
+    file_help="A rootfs tarball, - for one on standard input, or a disk image.",
+    groups=(_OUTPUT_DOCUMENT,),
+)
+
+ARCHES = Verb(
+    name="arches",
+    summary="List the architectures and what this host has for each.",
+    groups=(_OUTPUT_DOCUMENT,),
+)
+
+DOCTOR = Verb(
+    name="doctor",
+    summary="Tell what this host lacks and the command that installs it.",
+    groups=(
+        Group(
+            title="Options",
+            options=(
+                dataclasses.replace(ARCH, help="Look for what this architecture needs only."),
+                _path(
+                    "--cache",
+                    dest="cache",
+                    metavar="DIR",
+                    text="The cache's folder. Default: $XDG_CACHE_HOME/selfinstall.",
+                ),
+            ),
+        ),
+        _OUTPUT_DOCUMENT,
+    ),
+)
+
+VERBS: dict[str, Verb] = {verb.name: verb for verb in (BOOT, VERIFY, INSPECT, ARCHES, DOCTOR)}

@@ -1,0 +1,107 @@
+"""From the command line's words to a :class:`Command`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from selfinstall.cli import values
+from selfinstall.cli.options import BUILD, VERBS
+from selfinstall.cli.table import Option, Verb
+from selfinstall.errors import UsageError
+
+_SEE_HELP = "selfinstall --help"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """What the command line says.
+
+    :param verb: the verb, :data:`selfinstall.cli.options.BUILD` when none was named.
+    :param given: the values of the options that were given, by their ``dest``;
+        the verb's file is ``file``.
+    """
+
+    verb: Verb
+    given: dict[str, Any]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of one option, *default* when it was not given."""
+        return self.given.get(name, default)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises :class:`UsageError` where argparse would print and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message.removeprefix("argument "), self.epilog or _SEE_HELP)
+
+
+def _add(parser: argparse.ArgumentParser, option: Option) -> None:
+    keywords: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS}
+    if option.tally:
+        keywords |= {"action": "count"}
+    elif not option.metavar:
+        keywords |= {"action": "store_const", "const": option.switch}
+    else:
+        keywords |= {"type": option.convert, "metavar": option.metavar}
+        keywords |= {"action": "append"} if option.repeat else {}
+    parser.add_argument(*option.flags, **keywords)
+
+
+def _see_help(verb: Verb) -> str:
+    return _SEE_HELP if verb is BUILD else f"selfinstall {verb.name} --help"
+
+
+def _parser(verb: Verb) -> _Parser:
+    parser = _Parser(prog="selfinstall", add_help=False, allow_abbrev=False, epilog=_see_help(verb))
+    for option in verb.options:
+        _add(parser, option)
+    if verb.file:
+        # Not required here: --help works without it; parse() asks for it afterwards.
+        parser.add_argument("file", metavar=verb.file, nargs="?", type=values.path)
+    return parser
+
+
+def _unknown_option(verb: Verb, word: str) -> UsageError:
+    flag = word.partition("=")[0]
+    flags = [flag for option in verb.options for flag in option.flags]
+    near = difflib.get_close_matches(flag, flags, n=1, cutoff=0.8)
+    hint = f"did you mean {near[0]}?" if near else _see_help(verb)
+    return UsageError(f"unknown option {flag!r}", hint)
+
+
+def _refuse_strays(verb: Verb, strays: Sequence[str]) -> None:
+    for word in strays:
+        if word.startswith("-") and word not in ("-", "--"):
+            raise _unknown_option(verb, word)
+    if not strays:
+        return
+    if verb is BUILD:
+        raise UsageError(
+            f"{strays[0]!r} is no verb and follows no option",
+            f"a tarball is given as --tarball FILE; the verbs are {', '.join(VERBS)}",
+        )
+    raise UsageError(f"one argument too many: {strays[0]!r}", _see_help(verb))
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """The command that *arguments* (without the program's name) stand for.
+
+    :raises UsageError: for what is unknown, impossible, or lacks.
+    """
+    verb = VERBS.get(arguments[0], BUILD) if arguments else BUILD
+    rest = arguments if verb is BUILD else arguments[1:]
+    parsed, strays = _parser(verb).parse_known_args(list(rest))
+    command = Command(verb, vars(parsed))
+    _refuse_strays(verb, strays)
+    if command.get("help") or command.get("version"):
+        return command
+    if verb is BUILD and "tarball" not in command.given:
+        raise UsageError("no tarball given", "selfinstall --tarball rootfs.tar.zst -o disk.img")
+    if verb.file and command.get("file") is None:
+        raise UsageError(f"no {verb.file} given", f"selfinstall {verb.name} {verb.file}")
+    return command

@@ -1,0 +1,252 @@
+"""The installer's guest: what goes into its initramfs, and which machine runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tarfile
+import time
+from collections.abc import Iterator
+from importlib.resources import files as resources
+from pathlib import Path
+
+from selfinstall.arch import Arch
+from selfinstall.events import OnEvent
+from selfinstall.image.label import make_esp, make_label
+from selfinstall.initramfs.assemble import ExtraFile, InitramfsSpec, plan_entries, write_initramfs
+from selfinstall.initramfs.cpio import Region
+from selfinstall.initramfs.hooks import load_hook
+from selfinstall.initramfs.modules import KernelFiles, find_kernel
+from selfinstall.inputs import Inputs
+from selfinstall.packages.cache import folder_or
+from selfinstall.packages.resolution import Fetched
+from selfinstall.plan import Plan
+from selfinstall.qemu.argv import AccelName, Drive, Machine
+from selfinstall.qemu.emulator import find as find_emulator
+from selfinstall.qemu.install import GuestReport, run_installer
+from selfinstall.render import render
+from selfinstall.request import Request
+from selfinstall.rootfs.inspect import Inspection, index_tar
+from selfinstall.rootfs.layer import initramfs_path
+from selfinstall.rootfs.tree import Tree
+
+#: Static files that the hooks copy into the image.
+IMAGE_FILES = (
+    "selfinstall-grow-root",
+    "selfinstall-grow-root.service",
+    "selfinstall-grow-root.init",
+    "selfinstall-host-keys.service",
+    "selfinstall-host-keys.init",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Assembled:
+    """Files on the host from which the guest boots, all in the build's private folder.
+
+    :param kernel: the target's own kernel.
+    :param kernel_version: as in ``/lib/modules/VERSION``.
+    :param initramfs: the whole initramfs.
+    :param rootfs: the tar that travels on a disk of its own, None when the initramfs holds it.
+    :param packages: likewise the tar of the packages.
+    """
+
+    kernel: Path
+    kernel_version: str
+    initramfs: Path
+    rootfs: Path | None
+    packages: Path | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        found = (self.kernel, self.initramfs, self.rootfs, self.packages)
+        return tuple(path for path in found if path is not None)
+
+
+def assemble(
+    plan: Plan,
+    arch: Arch,
+    inspection: Inspection,
+    fetched: tuple[Fetched, ...],
+    inputs: Inputs,
+    work: Path,
+) -> Assembled:
+    """Write kernel, initramfs and payload into the folder *work*.
+
+    :raises InputError: programs, modules or the kernel are missing in the target.
+    :raises HostError: a host program is missing, or the disk is full.
+    """
+    layers = [index_tar(f.path, f.data_offset, f.data_size, initramfs_path) for f in fetched]
+    tree = Tree([inspection.layer, *layers])
+    kernel = _kernel(tree, Tree(layers))
+    image = tree.get(kernel.image)
+    assert image is not None
+    kernel_file = work / "kernel"
+    kernel_file.write_bytes(image.read())
+    spool = work / "rootfs.tar"
+    hooks = [load_hook("init"), *(load_hook(name) for name in plan.hooks)]
+    spec = InitramfsSpec(
+        programs=tuple(dict.fromkeys(p for hook in hooks for p in hook.programs)),
+        modules=tuple(dict.fromkeys(m for hook in hooks for m in hook.modules)),
+        kernel_version=kernel.version,
+        multiarch=arch.multiarch,
+        mtime=int(time.time()),
+        files=(
+            ExtraFile("init", 0o755, hooks[0].text.encode()),
+            ExtraFile("hooks/lib.sh", 0o644, static("lib.sh")),
+            *(ExtraFile(f"hooks/{hook.name}", 0o755, hook.text.encode()) for hook in hooks[1:]),
+            *_rendered(plan, arch),
+            *_label(plan, work),
+            *_inputs(plan, inputs),
+            *(_payload(spool, fetched) if plan.payload == "initramfs" else ()),
+        ),
+    )
+    initramfs = work / "initramfs"
+    write_initramfs(initramfs, plan_entries(tree, spec))
+    if plan.payload == "initramfs":
+        spool.unlink()
+        return Assembled(
+            kernel=kernel_file,
+            kernel_version=kernel.version,
+            initramfs=initramfs,
+            rootfs=None,
+            packages=None,
+        )
+    return Assembled(
+        kernel=kernel_file,
+        kernel_version=kernel.version,
+        initramfs=initramfs,
+        rootfs=spool,
+        packages=_packages_tar(fetched, work) if fetched else None,
+    )
+
+
+def _kernel(tree: Tree, added: Tree) -> KernelFiles:
+    """A kernel that the packages bring is the one that was asked for; else the tarball's newest."""
+    brings = any(
+        path.startswith(("boot/vmlinu", "usr/lib/modules", "lib/modules")) for path in added
+    )
+    return find_kernel(tree, find_kernel(added).version if brings else None)
+
+
+def static(name: str) -> bytes:
+    """The content of a shipped file below ``hooks/``."""
+    return (resources("selfinstall") / "hooks" / name).read_bytes()
+
+
+def _rendered(plan: Plan, arch: Arch) -> Iterator[ExtraFile]:
+    for name, text in rendered(plan, arch).items():
+        yield ExtraFile(f"selfinstall/{name}", 0o644, text.encode())
+    for name in IMAGE_FILES:
+        yield ExtraFile(f"selfinstall/files/{name}", 0o644, static(f"files/{name}"))
+
+
+def rendered(plan: Plan, arch: Arch) -> dict[str, str]:
+    """The guest's data files by their path under ``/selfinstall``.  Pure."""
+    return {
+        "settings": render("settings.j2", settings=plan.settings),
+        "dpkg-steps": render("dpkg-steps.j2", steps=plan.resolution.steps),
+        "extended_states": render(
+            "extended_states.j2", packages=[p for p in plan.resolution.packages if p.automatic]
+        ),
+        "files/grub.cfg": render(
+            "grub.cfg.j2",
+            distributor=plan.distributor,
+            kernel_args=plan.image_args,
+            terminal=arch.grub_terminal,
+            serial_command=arch.grub_serial,
+        ),
+    }
+
+
+def _label(plan: Plan, work: Path) -> Iterator[ExtraFile]:
+    label = make_label(plan.disk, work)
+    yield ExtraFile("selfinstall/label.head", 0o644, label.head)
+    yield ExtraFile("selfinstall/label.tail", 0o644, label.tail)
+    esp = plan.disk.partition("esp")
+    if esp is not None:
+        content = make_esp(esp.size, plan.esp_id, int(time.time()), work)
+        yield ExtraFile("selfinstall/esp.head", 0o644, content)
+
+
+def _inputs(plan: Plan, inputs: Inputs) -> Iterator[ExtraFile]:
+    for name, content in inputs.secrets.items():
+        yield ExtraFile(f"selfinstall/secrets/{name}", 0o600, content)
+    for name, (_, content) in zip(plan.customize_hooks, inputs.customize, strict=True):
+        yield ExtraFile(f"selfinstall/customize/{name}", 0o755, content)
+
+
+def _payload(spool: Path, fetched: tuple[Fetched, ...]) -> Iterator[ExtraFile]:
+    yield ExtraFile("payload/rootfs.tar", 0o644, Region(spool, 0, spool.stat().st_size))
+    for deb in fetched:
+        region = Region(deb.path, 0, deb.path.stat().st_size)
+        yield ExtraFile(f"payload/packages/{deb.package.filename}", 0o644, region)
+
+
+def _packages_tar(fetched: tuple[Fetched, ...], work: Path) -> Path:
+    path = work / "packages.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        for deb in fetched:
+            member = tarfile.TarInfo(deb.package.filename)
+            member.size = deb.path.stat().st_size
+            with deb.path.open("rb") as stream:
+                archive.addfile(member, stream)
+    return path
+
+
+def run(
+    request: Request,
+    plan: Plan,
+    arch: Arch,
+    assembled: Assembled,
+    disk: Path,
+    log: Path,
+    on_event: OnEvent,
+) -> GuestReport:
+    """Boot the assembled guest on an empty *disk* and wait for its verdict.
+
+    :param disk: the raw image to make; what it held is lost.
+    :param log: where the console goes.
+    :raises HostError: qemu is missing or too old.
+    :raises GuestFailed: a hook failed.
+    :raises GuestHung: the guest gave no sign of life.
+    """
+    emulator = find_emulator(arch, request.qemu)
+
+    def machine_for(accel: AccelName) -> Machine:
+        # An attempt that did not come to life may have left something.
+        with disk.open("wb") as stream:
+            stream.truncate(plan.disk.size)
+        return Machine(
+            arch=arch,
+            emulator=emulator,
+            accel=accel,
+            memory=plan.memory_mib,
+            smp=plan.smp,
+            kernel=assembled.kernel,
+            initrd=assembled.initramfs,
+            append=" ".join(plan.installer_args),
+            drives=tuple(_drives(plan, assembled, disk)),
+        )
+
+    return run_installer(
+        machine_for,
+        wanted=request.accel,
+        stall=request.stall,
+        log=log,
+        hooks=plan.hooks,
+        cache=folder_or(request.cache, log.parent),
+        on_event=on_event,
+    )
+
+
+def _drives(plan: Plan, assembled: Assembled, disk: Path) -> Iterator[Drive]:
+    yield Drive(
+        path=disk.absolute(), format="raw", serial=plan.settings["DISK_SERIAL"], discard=True
+    )
+    for path, setting in (
+        (assembled.rootfs, "PAYLOAD_SERIAL"),
+        (assembled.packages, "PACKAGES_SERIAL"),
+    ):
+        if path is not None:
+            yield Drive(path=path, format="raw", serial=plan.settings[setting], read_only=True)

@@ -1,0 +1,75 @@
+# shellcheck shell=sh
+# lib.sh: what the hooks share; sourced, and needs nothing but the shell
+
+# port NAME: the device of the named virtio-serial port.  Without udev there is
+# no /dev/virtio-ports, and the node's number differs between machines.
+port() {
+	for name_file in /sys/class/virtio-ports/*/name; do
+		read -r name <"$name_file"
+		if [ "$name" = "$1" ]; then
+			device=${name_file%/name}
+			printf '/dev/%s' "${device##*/}"
+			return
+		fi
+	done
+	echo "no virtio-serial port named $1" >&2
+	return 1
+}
+
+# event KIND [JSON-MEMBER …]: one line to the host.
+event() {
+	line="{\"event\":\"$1\",\"hook\":\"$SELFINSTALL_HOOK\""
+	shift
+	for member; do line="$line,$member"; done
+	printf '%s}\n' "$line" >"$EVENTS"
+}
+
+# progress DONE TOTAL UNIT
+progress() {
+	event progress "\"done\":$1" "\"total\":$2" "\"unit\":\"$3\""
+}
+
+# disk SERIAL: the device of the disk with that serial; never by order.
+disk() {
+	for serial_file in /sys/block/*/serial; do
+		[ -e "$serial_file" ] || continue
+		serial=
+		read -r serial <"$serial_file" || [ -n "$serial" ] || continue
+		if [ "$serial" = "$1" ]; then
+			device=${serial_file%/serial}
+			printf '/dev/%s' "${device##*/}"
+			return
+		fi
+	done
+	echo "no disk with the serial $1" >&2
+	return 1
+}
+
+# partition DISK NUMBER: the device of a partition, whatever its name is made of.
+partition() {
+	for number_file in "/sys/block/${1##*/}/"*/partition; do
+		read -r number <"$number_file"
+		if [ "$number" = "$2" ]; then
+			device=${number_file%/partition}
+			printf '/dev/%s' "${device##*/}"
+			return
+		fi
+	done
+	echo "$1 has no partition $2" >&2
+	return 1
+}
+
+# in_target PROGRAM [ARGUMENT …]: run natively in the new root with a plain environment.
+in_target() {
+	chroot /target /usr/bin/env -i PATH="${TARGET_PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}" \
+		HOME=/root TERM=dumb LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
+		DEBCONF_NONINTERACTIVE_SEEN=true ${SOURCE_DATE_EPOCH:+SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH"} "$@"
+}
+
+# has_program NAME: whether the new root has it.
+has_program() {
+	for folder in usr/local/sbin usr/local/bin usr/sbin usr/bin sbin bin; do
+		[ -x "/target/$folder/$1" ] && return 0
+	done
+	return 1
+}

@@ -1,0 +1,129 @@
+"""What an image file holds, as far as its partition table says."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Literal
+
+from selfinstall import arch as arches
+from selfinstall import loader as loaders
+from selfinstall.arch import Arch
+from selfinstall.errors import InputError
+from selfinstall.image.label import HEAD_SECTORS
+from selfinstall.layout import SECTOR
+from selfinstall.qemu import qemu_img
+
+#: More entries than the 128 of every tool are a damaged table, not a disk.
+MAXIMUM_ENTRIES = 1024
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ImagePartition:
+    """One partition: *start* and *size* in bytes, *type* a GPT type GUID."""
+
+    number: int
+    type: str
+    uuid: str
+    name: str
+    start: int
+    size: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFacts:
+    """Facts about one image.
+
+    :param path: the file.
+    :param format: as qemu-img names it.
+    :param virtual_size: the disk's size in bytes.
+    :param actual_size: what the file occupies, bytes.
+    :param label: the kind of partition table, None when there is none.
+    :param partitions: its partitions (GPT only).
+    :param arch: the architecture that the root partition's type names, None when it names none.
+    """
+
+    path: Path
+    format: str
+    virtual_size: int
+    actual_size: int
+    label: Literal["gpt", "dos"] | None
+    partitions: tuple[ImagePartition, ...]
+    arch: str | None
+
+    def bootable_firmwares(self, arch: Arch) -> tuple[str, ...]:
+        """The firmwares of *arch* whose boot loader has its partitions here."""
+        types = {p.type for p in self.partitions}
+        descriptors = loaders.all_loaders()
+        return tuple(
+            use.firmware
+            for use in arch.loaders
+            if {p.type for p in descriptors[use.loader].partitions} <= types
+        )
+
+
+def inspect_image(path: Path) -> ImageFacts:
+    """Read the partition table of the image at *path*, whatever its format.
+
+    :raises InputError: there is no such file, or it is no image.
+    :raises HostError: qemu-img is missing.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such image file")
+    info = qemu_img.info(path)
+    with tempfile.TemporaryDirectory(prefix="selfinstall-") as folder:
+        head_file = Path(folder) / "head"
+        qemu_img.read_head(path, info.format, head_file, HEAD_SECTORS * SECTOR)
+        head = head_file.read_bytes()
+    partitions = parse_gpt(head)
+    by_type = {arch.root_type: arch.name for arch in arches.all_arches().values()}
+    label: Literal["gpt", "dos"] | None = None
+    if partitions is not None:
+        label = "gpt"
+    elif head[510:512] == b"\x55\xaa":
+        label = "dos"
+    return ImageFacts(
+        path=path,
+        format=info.format,
+        virtual_size=info.virtual_size,
+        actual_size=info.actual_size,
+        label=label,
+        partitions=partitions or (),
+        arch=next((by_type[p.type] for p in partitions or () if p.type in by_type), None),
+    )
+
+
+def parse_gpt(head: bytes) -> tuple[ImagePartition, ...] | None:
+    """The partitions of the GPT in *head* (UEFI 2.10, 5.3.2), None when there is none.
+
+    Checksums are left to the tools that write; this only tells what is there.
+    """
+    header = head[SECTOR : 2 * SECTOR]
+    if len(header) < 92 or header[:8] != b"EFI PART":
+        return None
+    first, count, size = struct.unpack_from("<QII", header, 72)
+    if not (count <= MAXIMUM_ENTRIES and 128 <= size <= 4096):
+        return None
+    found = []
+    for index in range(count):
+        entry = head[first * SECTOR + index * size :][:128]
+        if len(entry) < 128:
+            break
+        kind, own = (str(uuid.UUID(bytes_le=entry[i : i + 16])).upper() for i in (0, 16))
+        if int(kind.replace("-", ""), 16) == 0:
+            continue
+        start, end = struct.unpack_from("<QQ", entry, 32)
+        found.append(
+            ImagePartition(
+                number=index + 1,
+                type=kind,
+                uuid=own,
+                name=entry[56:128].decode("utf-16-le", "replace").partition("\0")[0],
+                start=start * SECTOR,
+                size=max(0, end - start + 1) * SECTOR,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,105 @@
+"""The bytes of the partition table and of the empty ESP, made by the host's own tools.
+
+minbase tarballs have neither sfdisk nor mkfs.vfat, and the result does not
+depend on the target, so two host programs serve every architecture.  They
+work on sparse files; only what is not zero is handed on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+from pathlib import Path
+
+from selfinstall.errors import HostError
+from selfinstall.host import require_program
+from selfinstall.layout import ALIGNMENT, SECTOR, Disk
+
+#: Sectors of the table at both ends: protective MBR, header, 32 sectors of
+#: entries; entries and header again (UEFI 2.10, 5.3).
+HEAD_SECTORS, TAIL_SECTORS = 34, 33
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Label:
+    """A partition table: *head* belongs at the disk's first byte, *tail* at its end."""
+
+    head: bytes
+    tail: bytes
+
+
+def make_label(disk: Disk, work: Path) -> Label:
+    """The partition table of *disk*, made on a sparse file in the folder *work*.
+
+    :raises HostError: sfdisk is missing or fails.
+    """
+    program = require_program("sfdisk", "fdisk")
+    path = work / "label"
+    with path.open("wb") as stream:
+        stream.truncate(disk.size)
+    _run(
+        [str(program), "--quiet", "--no-reread", "--no-tell-kernel", "--wipe=never", path.name],
+        work,
+        disk.sfdisk_script(),
+    )
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_SECTORS * SECTOR)
+        stream.seek(disk.size - TAIL_SECTORS * SECTOR)
+        tail = stream.read()
+    path.unlink()
+    return Label(head, tail)
+
+
+def make_esp(size: int, fat_id: str, epoch: int, work: Path) -> bytes:
+    """An empty FAT32 file system of *size* bytes, without the zeros at its end.
+
+    :param fat_id: as in fstab, ``1A2B-3C4D``.
+    :param epoch: the label's time, seconds since 1970.
+    :raises HostError: mkfs.vfat is missing or fails.
+    """
+    program = require_program("mkfs.vfat", "dosfstools")
+    path = work / "esp"
+    with path.open("wb") as stream:
+        stream.truncate(size)
+    # Not --invariant: it overrides the id that fstab names.
+    _run(
+        [
+            str(program),
+            "-F",
+            "32",
+            "-s",
+            "1",
+            "-n",
+            "ESP",
+            "-i",
+            fat_id.replace("-", ""),
+            path.name,
+        ],
+        work,
+        "",
+        {"SOURCE_DATE_EPOCH": str(epoch)},
+    )
+    with path.open("rb") as stream:
+        # Reserved sectors, two tables and the root folder fill the first few MiB.
+        content = stream.read(8 * ALIGNMENT).rstrip(b"\0")
+    path.unlink()
+    return content + bytes(-len(content) % SECTOR)
+
+
+def _run(
+    command: list[str], work: Path, text: str, environment: dict[str, str] | None = None
+) -> None:
+    done = subprocess.run(
+        command,
+        cwd=work,
+        input=text,
+        text=True,
+        errors="replace",
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C", **(environment or {})},
+        check=False,
+    )
+    if done.returncode != 0:
+        words = " ".join((done.stderr or done.stdout).split())
+        raise HostError(f"{Path(command[0]).name} failed with status {done.returncode}: {words}")

@@ -1,0 +1,62 @@
+"""From the guest's disk to the file that the user asked for: complete under its name, or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from selfinstall.errors import HostError, InputError
+
+
+@contextlib.contextmanager
+def unfinished(output: Path, *, private: bool) -> Iterator[Path]:
+    """A name beside *output* for the image while it is not finished; gone afterwards unless published.
+
+    :param private: the image holds secrets; nobody but the owner may read it.
+    :raises HostError: the folder cannot be written.
+    """
+    if output.is_dir():
+        raise InputError(f"{output} is a folder, not a name for an image")
+    path = output.with_name(f".{output.name}.{secrets.token_hex(4)}.part")
+    try:
+        descriptor = os.open(
+            path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666
+        )
+    except OSError as error:
+        raise HostError(
+            f"cannot write into {output.parent}: {error.strerror}", "choose another place with -o"
+        ) from None
+    os.close(descriptor)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def publish(path: Path, output: Path) -> None:
+    """Give the finished image its name; an older file of that name is replaced in one step.
+
+    :raises HostError: the disk could not take the last bytes.
+    """
+    try:
+        os.replace(path, output)
+    except OSError as error:
+        raise HostError(f"cannot name the image {output}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn a full disk into the error that names *folder*."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise HostError(
+            f"no space left in {folder}",
+            "free some, or choose another folder (-o, TMPDIR, --cache)",
+        ) from None

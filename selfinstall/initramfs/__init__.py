@@ -1,0 +1,1 @@
+"""The initramfs: the target's own modules, programs and libraries, our hooks, the payload."""

@@ -1,0 +1,101 @@
+"""The user's own small files: passwords, keys, hook scripts.  Read and checked before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from selfinstall.errors import InputError, UsageError
+from selfinstall.request import Request
+
+#: Far more than any of these files has; a bound against the wrong file.
+MAXIMUM_BYTES = 16 << 20
+#: Key types of OpenSSH 9.2 (ssh-keygen(1)); options may stand before them (sshd(8)).
+SSH_KEY = re.compile(
+    rb"(?:^|\s)(?:sk-)?(?:ssh|ecdsa-sha2)-[a-z0-9@.-]+\s+AAAA[A-Za-z0-9+/=]+", re.MULTILINE
+)
+#: useradd(8)'s rule in Debian, narrowed to what needs no quoting anywhere.
+USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Inputs:
+    """Contents of the user's files.
+
+    :param secrets: by the name that the guest's hooks know: ``root-password`` …
+    :param customize: the customize hooks' file names and contents, in order.
+    """
+
+    secrets: dict[str, bytes] = dataclasses.field(repr=False)
+    customize: tuple[tuple[str, bytes], ...]
+
+    @property
+    def private(self) -> bool:
+        """Whether the image will hold something that others must not read."""
+        return bool({"root-password", "user-password"} & self.secrets.keys())
+
+
+def read_inputs(request: Request) -> Inputs:
+    """Read what the request names.
+
+    :raises InputError: a file is missing, empty or not what it should be.
+    :raises UsageError: a user's password or name that cannot be.
+    """
+    if request.user is not None and not USER_NAME.fullmatch(request.user):
+        raise UsageError(
+            f"{request.user!r} is no user name", "lower case letters, digits, - and _; 32 at most"
+        )
+    if request.user_password_file is not None and request.user is None:
+        raise UsageError("a user's password needs --user")
+    secrets: dict[str, bytes] = {}
+    for name, path in (
+        ("root-password", request.root_password_file),
+        ("user-password", request.user_password_file),
+    ):
+        if path is not None:
+            secrets[name] = _password(path)
+    if request.ssh_key is not None:
+        secrets["ssh-key"] = _ssh_key(request.ssh_key)
+    return Inputs(
+        secrets=secrets,
+        customize=tuple((path.name, _script(path)) for path in request.customize_hooks),
+    )
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAXIMUM_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{what} {path}: {error.strerror}") from None
+    if len(content) > MAXIMUM_BYTES:
+        raise InputError(f"{what} {path} is larger than {MAXIMUM_BYTES >> 20} MiB")
+    return content
+
+
+def _password(path: Path) -> bytes:
+    line = _read(path, "password file").partition(b"\n")[0].rstrip(b"\r")
+    if not line:
+        raise InputError(f"password file {path}: its first line is empty")
+    if b"\0" in line or len(line) > 512:
+        raise InputError(f"password file {path}: its first line is no password")
+    return line + b"\n"
+
+
+def _ssh_key(path: Path) -> bytes:
+    content = _read(path, "ssh key file")
+    if b"PRIVATE KEY-----" in content:
+        raise InputError(f"{path} is a private key", f"give the public one: {path}.pub")
+    if not SSH_KEY.search(content):
+        raise InputError(f"{path} holds no public ssh key", "such as ~/.ssh/id_ed25519.pub")
+    return content if content.endswith(b"\n") else content + b"\n"
+
+
+def _script(path: Path) -> bytes:
+    content = _read(path, "customize hook")
+    if not content.startswith((b"#!", b"\x7fELF")):
+        raise InputError(
+            f"customize hook {path} does not begin with #!", "name its interpreter: #!/bin/sh"
+        )
+    return content

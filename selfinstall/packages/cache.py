@@ -1,0 +1,300 @@
+"""What later builds need again, in the user's cache folder.
+
+Safe to share between builds at the same moment and to be killed at any:
+everything is written under a temporary name and renamed, entries never
+change, and what is taken out is verified first.  No locks.
+
+    debs/SHA256.deb           packages as downloaded
+    repacked/SHA256.deb       the same without compression, by the hash of the original
+    repacked/SHA256.json      what the repacked file must be
+    lists/KEY/                apt's verified index files for one set of sources
+    tmp/                      what is being written
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from selfinstall.errors import HostError
+from selfinstall.packages import deb
+
+#: Bytes of packages that are kept, original and repacked together.
+DEFAULT_LIMIT = 8 << 30
+#: Sets of index files that are kept; each takes 150 MB of disk.
+MAXIMUM_LISTS = 8
+#: Seconds after which the leftovers of a killed build may go.
+LEFTOVER_AGE = 24 * 3600
+#: Seconds during which a used entry may still be in some build's hands.
+IN_USE_AGE = 6 * 3600
+FORMAT = 1
+_HASHES = "sha256.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RepackedDeb:
+    """A repacked .deb in the cache and where its uncompressed ``data.tar`` is, in bytes."""
+
+    path: Path
+    data_offset: int
+    data_size: int
+
+
+def default_folder(environment: Mapping[str, str]) -> Path:
+    """``$XDG_CACHE_HOME/selfinstall``, or ``~/.cache/selfinstall`` without an absolute one."""
+    named = Path(environment.get("XDG_CACHE_HOME", ""))
+    if named.is_absolute():
+        return named / "selfinstall"
+    home = Path(environment.get("HOME", ""))
+    if not home.is_absolute():
+        raise HostError(
+            "there is no home directory to keep downloads in",
+            "set XDG_CACHE_HOME to a folder that you can write to",
+        )
+    return home / ".cache" / "selfinstall"
+
+
+def folder_or(given: Path | None, other: Path) -> Path:
+    """The cache's folder, or *other* for a user who has none: small things are then not remembered."""
+    if given is not None:
+        return given
+    try:
+        return default_folder(os.environ)
+    except HostError:
+        return other
+
+
+@contextlib.contextmanager
+def space_errors(folder: Path) -> Iterator[None]:
+    """Turns "no space left" below *folder* into a :class:`HostError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise HostError(
+            f"no space left in {folder}", "make room there, or set XDG_CACHE_HOME to another folder"
+        ) from error
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make *target* the same file as *source*, or a copy where file systems do not allow that."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Cache:
+    """The cache folder.
+
+    :param folder: None for :func:`default_folder` of the process's environment.
+    :param limit: bytes of packages to keep; the least recently used go first.
+    :raises HostError: when it cannot be made or written to.
+    """
+
+    def __init__(self, folder: Path | None = None, *, limit: int = DEFAULT_LIMIT) -> None:
+        self.folder = default_folder(os.environ) if folder is None else folder.absolute()
+        self._limit = limit
+        try:
+            for name in ("debs", "repacked", "lists", "tmp"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder / "tmp"):
+                pass
+        except OSError as error:
+            raise HostError(
+                f"the cache folder {self.folder} cannot be used: {error.strerror}",
+                "set XDG_CACHE_HOME to a folder that you can write to",
+            ) from error
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        """A folder on the cache's file system, removed afterwards."""
+        with (
+            space_errors(self.folder),
+            tempfile.TemporaryDirectory(
+                dir=self.folder / "tmp", ignore_cleanup_errors=True
+            ) as folder,
+        ):
+            yield Path(folder)
+
+    def deb(self, sha256: str) -> Path | None:
+        """The .deb with that hash, its content verified, or None; a damaged one is removed."""
+        path = self.folder / "debs" / f"{sha256}.deb"
+        try:
+            if sha256_of(path) == sha256:
+                _touch(path)
+                return path
+        except FileNotFoundError:
+            return None
+        path.unlink(missing_ok=True)
+        return None
+
+    def add_deb(self, path: Path, sha256: str) -> Path:
+        """Keep the .deb at *path*, whose hash the caller has verified; its place in the cache."""
+        target = self.folder / "debs" / f"{sha256}.deb"
+        with self._temporary() as folder:
+            link_or_copy(path, folder / "deb")
+            (folder / "deb").replace(target)
+        _touch(target)
+        return target
+
+    def repacked(self, sha256: str) -> RepackedDeb | None:
+        """The repacked form of the .deb with that hash, verified, or None."""
+        path, record = self._repacked_paths(sha256)
+        try:
+            facts = json.loads(record.read_text())
+            good = facts["format"] == FORMAT and sha256_of(path) == facts["sha256"]
+            place = RepackedDeb(
+                path=path,
+                data_offset=int(facts["data_offset"]),
+                data_size=int(facts["data_size"]),
+            )
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        if not good:
+            return None
+        _touch(record)
+        return place
+
+    def repack(self, source: Path, sha256: str) -> RepackedDeb:
+        """Make and keep the repacked form of the .deb at *source*, which has that hash.
+
+        :raises InputError: when *source* is damaged.
+        :raises HostError: when the disk is full.
+        """
+        path, record = self._repacked_paths(sha256)
+        with self._temporary() as folder:
+            temporary = folder / path.name
+            with temporary.open("xb") as stream:
+                place = deb.repack(source, stream)
+            facts = {
+                "format": FORMAT,
+                "sha256": sha256_of(temporary),
+                "data_offset": place.data_offset,
+                "data_size": place.data_size,
+            }
+            (folder / record.name).write_text(json.dumps(facts))
+            # Equal input gives equal bytes, so it does not matter who comes last.
+            temporary.replace(path)
+            (folder / record.name).replace(record)
+        return RepackedDeb(path=path, data_offset=place.data_offset, data_size=place.data_size)
+
+    def _repacked_paths(self, sha256: str) -> tuple[Path, Path]:
+        folder = self.folder / "repacked"
+        return folder / f"{sha256}.deb", folder / f"{sha256}.json"
+
+    def take_lists(self, key: str, target: Path) -> bool:
+        """Fill the empty folder *target* with what is kept under *key*; whether there is any."""
+        source = self.folder / "lists" / key
+        try:
+            hashes = json.loads((source / _HASHES).read_text())
+            for name, sha256 in hashes.items():
+                link_or_copy(source / name, target / name)
+                if sha256_of(target / name) != sha256:
+                    raise ValueError(f"{name} is damaged")
+        except (FileNotFoundError, ValueError, AttributeError):
+            # None, or damaged, or just being replaced by another build.
+            for path in target.iterdir():
+                path.unlink()
+            return False
+        _touch(source)
+        return bool(hashes)
+
+    def keep_lists(self, key: str, paths: Sequence[Path]) -> None:
+        """Keep these files under *key*, in place of what was there."""
+        target = self.folder / "lists" / key
+        with self._temporary() as folder:
+            new = folder / "new"
+            new.mkdir()
+            for path in paths:
+                link_or_copy(path, new / path.name)
+            hashes = {path.name: sha256_of(new / path.name) for path in paths}
+            (new / _HASHES).write_text(json.dumps(hashes))
+            # Another build may be doing the same: whoever comes second here lets it be.
+            with contextlib.suppress(FileNotFoundError):
+                target.replace(folder / "old")
+            with contextlib.suppress(FileExistsError):
+                _rename_new(new, target)
+
+    def trim(self) -> None:
+        """Remove what is over the limit, least recently used first, and old leftovers."""
+        now = time.time()
+        for path, age in _by_age(self.folder / "tmp", now):
+            if age > LEFTOVER_AGE:
+                _remove(path)
+        for path, age in _by_age(self.folder / "lists", now)[:-MAXIMUM_LISTS]:
+            if age > IN_USE_AGE:
+                _remove(path)
+        entries = self._entries(now)
+        excess = sum(size for _, size, _ in entries) - self._limit
+        for age, size, paths in sorted(entries, reverse=True):
+            if excess <= 0 or age < IN_USE_AGE:
+                break
+            for path in paths:
+                _remove(path)
+            excess -= size
+
+    def _entries(self, now: float) -> list[tuple[float, int, tuple[Path, ...]]]:
+        """Age in seconds, bytes, and files of each package in the order of removal."""
+        found: list[tuple[float, int, tuple[Path, ...]]] = []
+        for folder in ("debs", "repacked"):
+            for path, age in _by_age(self.folder / folder, now):
+                if path.suffix != ".deb":
+                    continue
+                record = path.with_suffix(".json")
+                with contextlib.suppress(FileNotFoundError):
+                    size = path.stat().st_size
+                    if folder == "repacked" and record.exists():
+                        age = now - record.stat().st_mtime
+                    found.append((age, size, (record, path)))
+        return found
+
+
+def _rename_new(source: Path, target: Path) -> None:
+    """Rename a folder; :class:`FileExistsError` when there is one that holds something."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise FileExistsError(error.errno, error.strerror, str(target)) from error
+
+
+def _touch(path: Path) -> None:
+    """Mark as used now; that it cannot be marked harms nothing."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def _by_age(folder: Path, now: float) -> list[tuple[Path, float]]:
+    """The folder's entries with their age in seconds, oldest first."""
+    found: list[tuple[Path, float]] = []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append((path, now - path.stat().st_mtime))
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

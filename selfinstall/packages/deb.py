@@ -1,0 +1,277 @@
+"""Debian packages as files: read, and written again without compression.
+
+The format is deb(5): an ar(5) archive of ``debian-binary``, ``control.tar.*``
+and ``data.tar.*``.  dpkg reads uncompressed members too, and a guest under
+emulation decompresses ten times slower than the host.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import dataclasses
+import gzip
+import io
+import lzma
+import os
+import shutil
+import subprocess
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+import zstandard
+from debian.deb822 import Deb822
+
+from selfinstall.errors import InputError
+
+AR_MAGIC = b"!<arch>\n"
+HEADER_SIZE = 60
+HEADER_END = b"`\n"
+#: Debian packages have three members, signed ones a few more.
+MAXIMUM_MEMBERS = 32
+#: A control member holds scripts and checksums: some MB in the largest packages known.
+MAXIMUM_CONTROL = 256 << 20
+#: ar writes a size with ten digits.
+MAXIMUM_MEMBER = 10**10 - 1
+#: Members of that size and more are worth a process of their own.
+XZ_WORTH = 16 << 20
+#: Each of xz's threads holds a block of 25 MB and its compressed form.
+XZ_THREADS = 2
+CHUNK = 1 << 20
+SUFFIXES = ("", ".gz", ".xz", ".lzma", ".zst", ".bz2")
+#: What the decompressors raise for damaged input (gzip and bz2 raise OSError and EOFError).
+_DAMAGE = (EOFError, OSError, lzma.LZMAError, zlib.error, zstandard.ZstdError)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a .deb: its name, its ar header's other fields, and where its content lies."""
+
+    name: str
+    header: bytes
+    offset: int
+    size: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Repacked:
+    """Where in a repacked .deb the uncompressed ``data.tar`` is, in bytes."""
+
+    data_offset: int
+    data_size: int
+
+
+class _Window(io.RawIOBase):
+    """One member's content as a file of its own."""
+
+    def __init__(self, stream: BinaryIO, member: Member) -> None:
+        self._stream = stream
+        self._left = member.size
+        stream.seek(member.offset)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(cast(bytearray, buffer)).cast("B")
+        chunk = self._stream.read(min(len(view), self._left))
+        view[: len(chunk)] = chunk
+        self._left -= len(chunk)
+        return len(chunk)
+
+
+def members(stream: BinaryIO, name: str) -> tuple[Member, ...]:
+    """The members of the .deb in *stream*, checked to be those of a package.
+
+    :param name: of the file, for messages.
+    :raises InputError: when it is no .deb or is cut short.
+    """
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    if stream.read(len(AR_MAGIC)) != AR_MAGIC:
+        raise InputError(f"{name}: not a Debian package")
+    found: list[Member] = []
+    position = len(AR_MAGIC)
+    while position < end and len(found) < MAXIMUM_MEMBERS:
+        stream.seek(position)
+        member = _member(stream.read(HEADER_SIZE), position + HEADER_SIZE, name)
+        if member.offset + member.size > end:
+            raise InputError(f"{name}: damaged: the file is cut short")
+        found.append(member)
+        position = member.offset + member.size + member.size % 2
+    names = [member.name for member in found]
+    complete = any(n in _names("control.tar") for n in names) and any(
+        n in _names("data.tar") for n in names
+    )
+    if names[:1] != ["debian-binary"] or not complete:
+        raise InputError(f"{name}: not a complete Debian package")
+    return tuple(found)
+
+
+def _member(header: bytes, offset: int, name: str) -> Member:
+    size = header[48:58].strip()
+    if len(header) != HEADER_SIZE or header[58:] != HEADER_END or not size.isdigit():
+        raise InputError(f"{name}: damaged: a member's header is not one")
+    title = header[:16].decode("ascii", "replace").rstrip().removesuffix("/")
+    return Member(title, header, offset, int(size))
+
+
+def _names(stem: str) -> tuple[str, ...]:
+    return tuple(stem + suffix for suffix in SUFFIXES)
+
+
+def control(path: Path) -> Deb822:
+    """The control fields of the .deb at *path*.
+
+    :raises InputError: when it is no .deb or is damaged.
+    """
+    with path.open("rb") as stream:
+        member = _find(members(stream, str(path)), "control.tar")
+        try:
+            with _decompressed(stream, member) as tar:
+                text = _control_file(tar)
+        except (*_DAMAGE, tarfile.TarError) as error:
+            raise InputError(f"{path}: damaged: {error}") from error
+    fields = Deb822(text.decode("utf-8", "replace").splitlines())
+    for field in ("Package", "Version", "Architecture"):
+        if not fields.get(field):
+            raise InputError(f"{path}: damaged: its control file has no {field}")
+    return fields
+
+
+def _find(found: tuple[Member, ...], stem: str) -> Member:
+    return next(member for member in found if member.name in _names(stem))
+
+
+def _control_file(tar: IO[bytes]) -> bytes:
+    with tarfile.open(fileobj=tar, mode="r|") as archive:
+        for entry in archive:
+            if entry.name.removeprefix("./") == "control" and entry.size <= CHUNK:
+                stream = archive.extractfile(entry)
+                if stream is not None:
+                    return stream.read()
+            if archive.offset > MAXIMUM_CONTROL:
+                break
+    raise tarfile.TarError("no control file in it")
+
+
+@contextlib.contextmanager
+def _decompressed(stream: BinaryIO, member: Member) -> Iterator[IO[bytes]]:
+    """The member's content, decompressed, as a file to read once."""
+    suffix = member.name.partition(".tar")[2]
+    program = shutil.which("xz") if suffix == ".xz" and member.size >= XZ_WORTH else None
+    if program is not None:
+        with _by_xz(program, stream, member) as plain:
+            yield plain
+        return
+    with _reader(suffix, io.BufferedReader(_Window(stream, member), CHUNK)) as opened:
+        yield opened
+
+
+def _reader(suffix: str, raw: io.BufferedReader) -> IO[bytes]:
+    """The decompressor for a member's name with that suffix."""
+    match suffix:
+        case ".gz":
+            return cast(IO[bytes], gzip.GzipFile(fileobj=raw))
+        case ".xz" | ".lzma":
+            return lzma.LZMAFile(raw)
+        case ".bz2":
+            return bz2.BZ2File(raw)
+        case ".zst":
+            reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+            return cast(IO[bytes], reader)
+        case _:
+            return raw
+
+
+@contextlib.contextmanager
+def _by_xz(program: str, stream: BinaryIO, member: Member) -> Iterator[IO[bytes]]:
+    """The same by xz(1), which decompresses blocks side by side."""
+    # xz reads on from the descriptor's own position, not the buffered stream's.
+    os.lseek(stream.fileno(), member.offset, os.SEEK_SET)
+    # One stream only: what follows it in the .deb is padding.
+    argv = [program, "-dc", f"-T{XZ_THREADS}", "--single-stream"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=stream, stdout=pipe, stderr=pipe, bufsize=0) as process:
+        try:
+            assert process.stdout is not None and process.stderr is not None
+            yield process.stdout
+            words = process.stderr.read(4096).decode("utf-8", "replace").strip()
+            if process.wait():
+                raise lzma.LZMAError(words or "xz failed")
+        finally:
+            process.kill()
+
+
+def repack(source: Path, target: BinaryIO) -> Repacked:
+    """Write the .deb at *source* into the empty, seekable *target*, its tar members decompressed.
+
+    Equal input gives equal output; names, order, times and owners of the members are kept.
+
+    :raises InputError: when it is damaged.
+    """
+    place: Repacked | None = None
+    with source.open("rb") as stream:
+        found = members(stream, str(source))
+        data = _find(found, "data.tar")
+        target.write(AR_MAGIC)
+        for member in found:
+            try:
+                offset, size = _copy_member(stream, member, target)
+            except _OutputError as error:
+                raise error.cause from None
+            except _DAMAGE as error:
+                raise InputError(f"{source}: damaged: {member.name}: {error}") from error
+            if member is data:
+                place = Repacked(offset, size)
+    assert place is not None
+    if place.data_size == 0 or place.data_size % tarfile.BLOCKSIZE:
+        # zstandard ends without a word where its input does.
+        raise InputError(f"{source}: damaged: {data.name} ends too early")
+    return place
+
+
+class _OutputError(Exception):
+    """The target could not be written (as against: the source could not be read)."""
+
+    def __init__(self, cause: OSError) -> None:
+        self.cause = cause
+
+
+def _copy_member(stream: BinaryIO, member: Member, target: BinaryIO) -> tuple[int, int]:
+    """Append *member*; where its content lies in *target* and how much it is, in bytes."""
+    start = target.tell()
+    target.write(member.header)
+    plain = member.name.endswith(SUFFIXES[1:]) and member.name in (
+        *_names("control.tar"),
+        *_names("data.tar"),
+    )
+    if plain:
+        with _decompressed(stream, member) as content:
+            _append(content, target)
+    else:
+        _append(io.BufferedReader(_Window(stream, member), CHUNK), target)
+    size = target.tell() - start - HEADER_SIZE
+    if size % 2:
+        target.write(b"\n")
+    end = target.tell()
+    name = member.name.partition(".tar")[0] + ".tar" if plain else member.name
+    target.seek(start)
+    target.write(b"%-16s%s%-10d%s" % (name.encode(), member.header[16:48], size, HEADER_END))
+    target.seek(end)
+    return start + HEADER_SIZE, size
+
+
+def _append(content: IO[bytes], target: BinaryIO) -> None:
+    written = 0
+    while chunk := content.read(CHUNK):
+        written += len(chunk)
+        if written > MAXIMUM_MEMBER:
+            raise EOFError("more than a .deb can hold")
+        try:
+            target.write(chunk)
+        except OSError as error:
+            raise _OutputError(error) from error

@@ -1,0 +1,83 @@
+"""The host's apt: is it there, how does it reach mirrors, and running it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from selfinstall.errors import HostError
+
+#: Settings of the host's that say how to reach mirrors are taken over, not these: what
+#: to download besides, in which language, and how little to trust.
+_NOT_TAKEN = re.compile(
+    r"Acquire::(IndexTargets|Languages|Changelogs|GzipIndexes|AllowInsecureRepositories"
+    r"|AllowWeakRepositories|AllowDowngradeToInsecureRepositories|AllowUnsizedPackages"
+    r"|AllowTLS|Source-Symlinks|cdrom)\b.*",
+    re.IGNORECASE,
+)
+_SETTING = re.compile(r'(Acquire(?:::[^\s";{}]*)+) "([^"]*)";')
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Output:
+    """What a program left: its exit status and what it wrote."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """Both streams."""
+        return self.stdout + self.stderr
+
+
+def acquire_settings(dump: str) -> str:
+    """Of ``apt-config dump``, the settings on how to reach mirrors."""
+    lines = (line for line in dump.splitlines() if _SETTING.fullmatch(line))
+    return "".join(f"{line}\n" for line in lines if not _NOT_TAKEN.fullmatch(line))
+
+
+def require_programs(*, verify: bool) -> None:
+    """:class:`HostError` unless the host has apt and, to *verify* signatures, a verifier."""
+    for program in ("apt-get", "apt-cache", "apt-config"):
+        if shutil.which(program) is None:
+            raise HostError(f"this host has no {program}", "install the package apt")
+    # apt verifies with sqv from 3.0 on, with gpgv before.
+    if verify and not (shutil.which("gpgv") or shutil.which("sqv")):
+        raise HostError("this host has no gpgv", "install the package gpgv")
+
+
+def password_files() -> tuple[Path | None, tuple[Path, ...]]:
+    """The host's auth.conf and the files of its auth.conf.d, those that this user may read."""
+    argv = ["apt-config", "shell", "F", "Dir::Etc::netrc/f", "D", "Dir::Etc::netrcparts/d"]
+    words = shlex.split(run(argv, Path("/"), os.environ).stdout)
+    paths = dict(word.partition("=")[::2] for word in words)
+    file = Path(paths.get("F") or "/nonexistent")
+    folder = Path(paths.get("D") or "/nonexistent")
+    parts = sorted(folder.glob("*.conf")) if os.access(folder, os.R_OK | os.X_OK) else []
+    return (
+        file if os.access(file, os.R_OK) else None,
+        tuple(path for path in parts if os.access(path, os.R_OK)),
+    )
+
+
+def run(argv: list[str], folder: Path, environment: Mapping[str, str]) -> Output:
+    """Run *argv* in *folder* without input; whatever its exit status."""
+    done = subprocess.run(
+        argv,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    return Output(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,87 @@
+"""What the target and the user say about packages."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+from selfinstall.errors import InputError
+from selfinstall.packages import sources
+from selfinstall.packages.sources import Source
+
+#: More than any sources file or keyring has.
+MAXIMUM_BYTES = 16 << 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AptInput:
+    """What the target and the user say about packages.
+
+    :param architecture: the target's.
+    :param dpkg_status: the tarball's ``/var/lib/dpkg/status``.
+    :param sources: the tarball's source files, as (path, text).
+    :param keyrings: the tarball's OpenPGP keyrings, as (path, bytes).
+    :param suite: the tarball's suite, None when it does not say.
+    :param mirror: an apt URI that replaces those of the sources.
+    :param sources_file: replaces the tarball's sources.
+    :param keyring: replaces the tarball's keyrings.
+    :param packages_dir: a directory of .debs that replaces all sources.
+    """
+
+    architecture: str
+    dpkg_status: bytes
+    sources: tuple[tuple[str, str], ...] = ()
+    keyrings: tuple[tuple[str, bytes], ...] = ()
+    suite: str | None = None
+    mirror: str | None = None
+    sources_file: Path | None = None
+    keyring: Path | None = None
+    packages_dir: Path | None = None
+
+
+def architectures(native: str, status: bytes) -> tuple[str, ...]:
+    """The target's architectures, *native* first, then those of other packages in its *status*."""
+    found = {native: None}
+    for stanza in re.finditer(
+        rb"(?m)^Status: \S+ \S+ (\S+)$(?:\n.+)*?\nArchitecture: (\S+)$", status
+    ):
+        if stanza[1] not in (b"not-installed", b"config-files") and stanza[2] != b"all":
+            found[stanza[2].decode("ascii", "replace")] = None
+    return tuple(found)
+
+
+def target_sources(
+    inputs: AptInput, architectures: tuple[str, ...]
+) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+    """The sources to use, and a sentence on each that is not used.
+
+    :raises InputError: for source files that are none.
+    """
+    files = inputs.sources
+    user = inputs.sources_file
+    if user is not None:
+        files = ((str(user), read(user).decode("utf-8", "replace")),)
+    every = [source for path, text in files for source in sources.parse(path, text)]
+    found, dropped = sources.usable(every, architectures, local=user is not None)
+    if inputs.mirror is not None:
+        # What is replaced needs no comment.
+        return sources.with_mirror(found, inputs.mirror, inputs.suite, architectures), ()
+    return found, dropped
+
+
+def read(path: Path) -> bytes:
+    """The content of a file that the user named; :class:`InputError` when it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MAXIMUM_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def readable(path: Path) -> bytes | None:
+    """The file's content, None when it is no file or may not be read."""
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        return None
+    return read(path)

@@ -1,0 +1,224 @@
+"""From a request to a bootable image: the steps in their order, each in its own module.
+
+inspect ─▶ resolve ─▶ plan ─▶ fetch ─▶ initramfs ─▶ guest ─▶ convert ─▶ verify ─▶ publish
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from selfinstall import guest, manifest, plan
+from selfinstall.arch import Arch
+from selfinstall.errors import GuestFailed
+from selfinstall.events import Event, OnEvent, ignore
+from selfinstall.image.seal import disk_errors, publish, unfinished
+from selfinstall.inputs import Inputs, read_inputs
+from selfinstall.packages.aptroot import AptRoot
+from selfinstall.packages.cache import Cache
+from selfinstall.packages.fetch import fetch
+from selfinstall.packages.resolution import Fetched, Resolution
+from selfinstall.packages.resolve import resolve
+from selfinstall.packages.target import AptInput
+from selfinstall.plan import Needs, Plan
+from selfinstall.qemu import qemu_img
+from selfinstall.qemu.install import GuestReport
+from selfinstall.request import Request
+from selfinstall.result import Result
+from selfinstall.rootfs.inspect import Inspection, inspect
+from selfinstall.verification import Verified, verify
+
+
+class Clock:
+    """Emits begin and end of each step and remembers how long it took, in seconds."""
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self.on_event = on_event
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time what is done inside, as step *name*."""
+        self.on_event(Event("begin", name))
+        began = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - began, 3)
+        self.on_event(Event("end", name, seconds=self.seconds[name]))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prepared:
+    """The first half of a build: looked at, resolved, planned and, for a build, fetched."""
+
+    inputs: Inputs
+    inspection: Inspection
+    arch: Arch
+    plan: Plan
+    fetched: tuple[Fetched, ...]
+
+
+def make_plan(request: Request, on_event: OnEvent = ignore) -> Plan:
+    """What :func:`build` would do, without doing it: the tarball is read and apt is asked.
+
+    :raises SelfinstallError: as :func:`build` before its guest runs.
+    """
+    with _workspace() as work:
+        return _prepare(request, work, Clock(on_event), spool=None).plan
+
+
+def build(request: Request, on_event: OnEvent = ignore) -> Result:
+    """Build the image that *request* asks for.
+
+    :param on_event: called with each :class:`Event`, in the thread that builds.
+    :raises UsageError: options that do not fit together (exit status 2).
+    :raises InputError: a tarball, package, key or hook script that cannot be used (3).
+    :raises HostError: the host lacks a program, firmware, space or its mirror (4).
+    :raises GuestFailed: a hook failed in the guest (5).
+    :raises GuestHung: the guest gave no sign of life (6).
+    :raises BootFailed: the image was built and does not boot (7).
+    """
+    clock = Clock(on_event)
+    private = read_inputs(request).private
+    output = plan.output_path(request)
+    with unfinished(output, private=private) as image, _workspace() as work, disk_errors(work):
+        prepared = _prepare(request, work, clock, spool=work / "rootfs.tar")
+        disk = image if request.format == "raw" else work / "disk.raw"
+        report = _run_guest(request, prepared, disk, work, clock)
+        if disk != image:
+            with clock.step("convert"):
+                qemu_img.convert(
+                    disk, image, source_format="raw", format=request.format, on_event=on_event
+                )
+            disk.unlink()
+        verified = _verify(request, prepared, image, work, clock)
+        content = manifest.make(
+            prepared.plan, prepared.inspection.facts, report, verified, clock.seconds
+        )
+        if request.manifest is not None:
+            manifest.write(content, request.manifest)
+        publish(image, output)
+    return Result(image=output, manifest=content, seconds=clock.seconds, log=request.log)
+
+
+@contextlib.contextmanager
+def _workspace() -> Iterator[Path]:
+    """A private folder for all that is temporary (mkdtemp makes it 0700)."""
+    with tempfile.TemporaryDirectory(prefix="selfinstall-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _prepare(request: Request, work: Path, clock: Clock, *, spool: Path | None) -> Prepared:
+    """Everything before the guest.  Without a *spool*, only as far as the plan."""
+    inputs = read_inputs(request)
+    inspection = inspect(request.tarball, spool=spool, on_event=clock.on_event)
+    facts = inspection.facts
+    plan.check_arch(request, facts)
+    arch = plan.arch_of(facts)
+    needs = plan.needs(request, facts, arch)
+    resolution, fetched = _packages(request, inspection, arch, needs, work, clock, bool(spool))
+    made = plan.make(request, facts, arch, resolution, seed=request.seed or secrets.token_hex(16))
+    for warning in made.warnings:
+        clock.on_event(Event("warning", "plan", message=warning))
+    return Prepared(inputs, inspection, arch, made, fetched)
+
+
+def _packages(
+    request: Request,
+    inspection: Inspection,
+    arch: Arch,
+    needs: Needs,
+    work: Path,
+    clock: Clock,
+    download: bool,
+) -> tuple[Resolution, tuple[Fetched, ...]]:
+    """What apt says about *needs*, and the packages themselves when they are to be used."""
+    if not needs.wanted:
+        return Resolution(), ()
+    facts = inspection.facts
+    cache = Cache(request.cache)
+    apt = AptInput(
+        architecture=arch.name,
+        dpkg_status=inspection.dpkg_status,
+        sources=facts.sources,
+        keyrings=facts.keyrings,
+        suite=facts.suite,
+        mirror=request.mirror,
+        sources_file=request.sources,
+        keyring=request.keyring,
+        packages_dir=request.packages,
+    )
+    with clock.step("packages"), AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
+        resolution = resolve(root, needs.wanted, needs.useful, on_event=clock.on_event)
+        if not download:
+            return resolution, ()
+        return resolution, fetch(root, resolution, cache, on_event=clock.on_event)
+
+
+def _run_guest(
+    request: Request, prepared: Prepared, disk: Path, work: Path, clock: Clock
+) -> GuestReport:
+    """Assemble the initramfs, boot it, wait for its verdict."""
+    with clock.step("initramfs"):
+        machine = guest.assemble(
+            prepared.plan,
+            prepared.arch,
+            prepared.inspection,
+            prepared.fetched,
+            prepared.inputs,
+            work,
+        )
+    log = request.log or work / "console.log"
+    try:
+        with clock.step("guest"):
+            report = guest.run(
+                request, prepared.plan, prepared.arch, machine, disk, log, clock.on_event
+            )
+    except GuestFailed as error:
+        error.log = _keep_log(log, request)
+        raise
+    clock.seconds.update(report.hooks)
+    for path in machine.files:
+        # The room may be needed for what comes.
+        path.unlink()
+    return report
+
+
+def _verify(
+    request: Request, prepared: Prepared, image: Path, work: Path, clock: Clock
+) -> tuple[Verified, ...]:
+    if not request.verify:
+        return ()
+    log = request.log or work / "verify.log"
+    try:
+        return verify(
+            image,
+            arch=prepared.arch.name,
+            firmware=prepared.plan.firmwares,
+            accel=request.accel,
+            qemu=request.qemu,
+            stall=request.stall,
+            cache=request.cache,
+            log=log,
+            on_event=clock.on_event,
+        )
+    except GuestFailed as error:
+        error.log = _keep_log(log, request)
+        raise
+
+
+def _keep_log(log: Path, request: Request) -> Path | None:
+    """Put the console's log where it outlives the build, since somebody will want to read it."""
+    if request.log is not None:
+        return request.log
+    if not log.exists():
+        return None
+    descriptor, name = tempfile.mkstemp(prefix="selfinstall-", suffix=".log")
+    with open(descriptor, "wb") as kept, log.open("rb") as stream:
+        shutil.copyfileobj(stream, kept)
+    return Path(name)

@@ -1,0 +1,440 @@
+"""The plan: everything decided before anything runs.  Pure: values in, values out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from selfinstall import arch as arches
+from selfinstall import loader as loaders
+from selfinstall.arch import Arch, LoaderUse
+from selfinstall.errors import InputError, UsageError
+from selfinstall.identity import derived_uuid, fat_id
+from selfinstall.layout import ALIGNMENT, MIB, SECTOR, Disk, Partition, PlacedPartition
+from selfinstall.packages.resolution import Resolution
+from selfinstall.request import STDIN, SUFFIXES, Format, Request
+from selfinstall.rootfs.facts import Init, RootfsFacts
+
+#: Without ``--size``.  The image is sparse, so room costs nothing until it is used.
+DEFAULT_SIZE = 10 << 30
+#: GPT keeps its backup in the last 33 sectors (UEFI 2.10, 5.3.1); a MiB keeps the end aligned.
+LABEL_TAIL_SECTORS = 33
+
+#: What an image needs whatever its boot loader: to make and check its file
+#: system, to load drivers, to log in.  Some minbase tarballs lack some of these.
+BASE_PACKAGES = ("e2fsprogs", "kmod", "login", "mount", "passwd", "udev")
+#: What an image is better with; left out where the suite has no such package
+#: or where nothing else must be fetched.  fdisk: the root can grow.  zstd: the
+#: distribution's own choice for its initramfs.
+USEFUL_PACKAGES = ("fdisk", "zstd")
+#: The package of the init system for a tarball without one, and what lets each find its network.
+DEFAULT_INIT_PACKAGE = "systemd-sysv"
+INIT_PACKAGES: dict[Init, tuple[str, ...]] = {
+    # resolved was part of systemd itself before bookworm; dbus: without it logind fails.
+    "systemd": ("systemd-resolved", "dbus"),
+    "sysvinit": ("ifupdown", "dhcpcd-base"),
+    "openrc": ("ifupdown", "dhcpcd-base"),
+}
+
+#: The installer's kernel alone gets these (docs/performance.md).  Address
+#: randomisation makes qemu 7.2 translate all code again at each exec; the
+#: mitigations and the zeroing of pages protect nobody in a machine without
+#: secrets that lives for a minute.
+INSTALLER_ARGS = (
+    "rdinit=/init",
+    "panic=-1",
+    "loglevel=5",
+    "mitigations=off",
+    "norandmaps",
+    "nokaslr",
+    "init_on_alloc=0",
+    "random.trust_cpu=on",
+)
+
+#: Drivers in the image's first initramfs: the disks, buses and keyboards of
+#: qemu, KVM, Xen, Hyper-V, VMware, VirtualBox and z/VM, whichever of them the kernel has.
+INITRAMFS_MODULES = (
+    "ext4 virtio_pci virtio_mmio virtio_blk virtio_scsi virtio_console virtio_rng "
+    "nvme ahci ata_piix ata_generic sd_mod sr_mod mptspi mptsas megaraid_sas sym53c8xx "
+    "vmw_pvscsi xen_blkfront xen_scsifront hv_vmbus hv_storvsc hyperv_keyboard "
+    "dasd_eckd_mod dasd_fba_mod zfcp ibmvscsi "
+    "xhci_pci ehci_pci uhci_hcd usb_storage uas usbhid hid_generic atkbd i8042 "
+    "crc32c crc32c_generic nls_ascii nls_cp437 vfat"
+)
+
+#: Guest memory without ``--memory``, MiB, and what the system itself takes of it.
+DEFAULT_MEMORY = 1024
+SYSTEM_MEMORY = 384
+#: Guest CPUs without ``--smp``.  More are not safe under TCG: with two, qemu 7.2 let one
+#: CPU run into the breakpoint that the kernel sets while it patches its own code
+#: ("Oops: int3" in sched_clock_cpu, one boot of three).
+DEFAULT_SMP = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """Names of packages that a tarball lacks.
+
+    :param wanted: without these no image; apt must find them.
+    :param useful: taken when apt is asked anyway and knows them.
+    """
+
+    wanted: tuple[str, ...]
+    useful: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What will be done.  Sizes in bytes but for *memory_mib*."""
+
+    tarball: str
+    arch: str
+    system: str
+    suite: str | None
+    output: Path
+    format: Format
+    hostname: str
+    distributor: str
+    init: Init
+    seed: str
+    disk: Disk
+    root_uuid: str
+    root_hash_seed: str
+    esp_id: str
+    loaders: tuple[LoaderUse, ...]
+    firmwares: tuple[str, ...]
+    resolution: Resolution
+    kernel: str
+    payload: Literal["initramfs", "disk"]
+    memory_mib: int
+    smp: int
+    hooks: tuple[str, ...]
+    settings: dict[str, str]
+    installer_args: tuple[str, ...]
+    image_args: tuple[str, ...]
+    customize_hooks: tuple[str, ...]
+    customize_files: tuple[Path, ...]
+    verify: bool
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """The whole plan as one JSON object."""
+        return json.dumps(dataclasses.asdict(self), default=str, indent=2, ensure_ascii=False)
+
+    def to_text(self) -> str:
+        """The plan for people."""
+        return _describe(self)
+
+
+def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
+    """What must be added to the rootfs that *facts* describe.
+
+    :raises UsageError: the request names a boot loader or firmware that the architecture has not.
+    """
+    wanted = [*BASE_PACKAGES]
+    if facts.init is None:
+        wanted.append(DEFAULT_INIT_PACKAGE)
+    if request.kernel is not None:
+        wanted.append(request.kernel)
+    elif not facts.kernels:
+        wanted.append(arch.kernel_package)
+    if not any(kernel.initrd for kernel in facts.kernels) and not _has_generator(facts):
+        wanted.append("initramfs-tools")
+    for use in chosen_loaders(request, arch):
+        wanted += [use.package, *loaders.all_loaders()[use.loader].packages]
+    if request.ssh_key is not None:
+        wanted.append("openssh-server")
+    useful = [*USEFUL_PACKAGES, *INIT_PACKAGES[facts.init or "systemd"]]
+
+    def lacking(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(n for n in names if n not in facts.packages))
+
+    return Needs(wanted=(*lacking(wanted), *request.include), useful=lacking(useful))
+
+
+def _has_generator(facts: RootfsFacts) -> bool:
+    return "initramfs-tools" in facts.packages or "dracut" in facts.packages
+
+
+def chosen_loaders(request: Request, arch: Arch) -> tuple[LoaderUse, ...]:
+    """The boot loaders to install: all of the architecture's, narrowed by the request.
+
+    :raises UsageError: nothing is left, or a name is unknown.
+    """
+    descriptors = loaders.all_loaders()
+    families = sorted({descriptors[use.loader].family for use in arch.loaders})
+    if request.bootloader != "auto" and request.bootloader not in families:
+        raise UsageError(
+            f"{arch.name} has no boot loader {request.bootloader!r}",
+            f"it has: auto, {', '.join(families)}",
+        )
+    if request.firmware != "both":
+        arch.firmware(request.firmware)
+    return tuple(
+        use
+        for use in arch.loaders
+        if request.bootloader in ("auto", descriptors[use.loader].family)
+        and request.firmware in ("both", use.firmware)
+    )
+
+
+def output_path(request: Request) -> Path:
+    """Where the image goes: as asked, or the tarball's name with the format's suffix.
+
+    :raises UsageError: standard input has no name to go by.
+    """
+    if request.output is not None:
+        return request.output
+    if request.tarball == STDIN:
+        raise UsageError("standard input gives the image no name", "name it with -o")
+    name = request.tarball.name
+    stem = name.partition(".tar")[0] if ".tar" in name else request.tarball.stem
+    return Path(stem + SUFFIXES[request.format])
+
+
+def place(partitions: Iterable[Partition], root_type: str, size: int, seed: str) -> Disk:
+    """The partitions one behind the other on a disk of *size* bytes, root last and with the rest.
+
+    :param root_type: the root partition's GPT type.
+    :raises UsageError: the disk is too small to hold them.
+    """
+    size = size // ALIGNMENT * ALIGNMENT
+    start = ALIGNMENT
+    placed: list[PlacedPartition] = []
+    root = Partition(role="root", type=root_type, size=0)
+    for number, part in enumerate([*partitions, root], 1):
+        length = part.size or size - start - ALIGNMENT
+        if length <= 0 or start + length > size - ALIGNMENT:
+            raise UsageError(f"a disk of {size // MIB} MiB is too small for its partitions")
+        placed.append(
+            PlacedPartition(
+                role=part.role,
+                type=part.type,
+                number=number,
+                start=start,
+                size=length,
+                uuid=derived_uuid(seed, f"partition {part.role}"),
+            )
+        )
+        start += length
+    return Disk(size=size, uuid=derived_uuid(seed, "disk"), partitions=tuple(placed))
+
+
+def needed_root_bytes(facts: RootfsFacts, resolution: Resolution) -> int:
+    """An estimate, on the safe side, of what the root file system must hold.
+
+    A file takes its size rounded up to blocks of 4 KiB and an inode of 256
+    bytes; ext4 keeps 5 % back and a journal of up to 128 MiB; the first
+    initramfs and the boot loader take less than 96 MiB.
+    """
+    files = facts.content_bytes + facts.members * (2048 + 256)
+    packages = sum(p.installed_size for p in resolution.packages)
+    return math.ceil((files + packages) * 1.07) + 224 * MIB
+
+
+def make(
+    request: Request, facts: RootfsFacts, arch: Arch, resolution: Resolution, *, seed: str
+) -> Plan:
+    """Decide everything.
+
+    :param seed: what ids are derived from; the request's, or a random one.
+    :raises UsageError: options that do not fit; a disk that is too small.
+    :raises InputError: the tarball is not of the architecture that was asked for.
+    """
+    check_arch(request, facts)
+    uses = chosen_loaders(request, arch)
+    descriptors = [loaders.all_loaders()[use.loader] for use in uses]
+    wanted_size = request.size or DEFAULT_SIZE
+    required = needed_root_bytes(facts, resolution)
+    if request.size is None:
+        wanted_size = max(wanted_size, 2 * required)
+    parts = (p for d in descriptors for p in d.partitions)
+    disk = place(parts, arch.root_type, wanted_size, seed)
+    if disk.root.size < required:
+        total = math.ceil((required + disk.size - disk.root.size) / MIB)
+        raise UsageError(
+            f"a disk of {disk.size // MIB} MiB is too small for {facts.name}",
+            f"--size {total}M is the least",
+        )
+    payload, memory = _payload(request, facts, resolution)
+    customize = tuple(
+        # Numbers, not the files' own names: those can hold anything.
+        f"{number:02d}"
+        for number, _ in enumerate(request.customize_hooks, 1)
+    )
+    init = facts.init or "systemd"
+    plan = Plan(
+        tarball=facts.name,
+        arch=arch.name,
+        system=facts.pretty_name,
+        suite=facts.suite,
+        output=output_path(request),
+        format=request.format,
+        hostname=request.hostname or facts.hostname or facts.distribution,
+        distributor=facts.distribution.capitalize(),
+        init=init,
+        seed=seed,
+        disk=disk,
+        root_uuid=derived_uuid(seed, "root file system"),
+        root_hash_seed=derived_uuid(seed, "root directory hash"),
+        esp_id=fat_id(seed, "ESP"),
+        loaders=uses,
+        firmwares=tuple(use.firmware for use in uses),
+        resolution=resolution,
+        kernel=request.kernel
+        or (facts.kernels[0].version if facts.kernels else arch.kernel_package),
+        payload=payload,
+        memory_mib=memory,
+        smp=request.smp or DEFAULT_SMP,
+        hooks=_hooks(uses),
+        settings={},
+        installer_args=(_console(arch), *INSTALLER_ARGS, *arch.installer_args),
+        image_args=_image_args(arch, init),
+        customize_hooks=customize,
+        customize_files=request.customize_hooks,
+        verify=request.verify,
+        warnings=_warnings(facts, resolution, init),
+    )
+    return dataclasses.replace(plan, settings=_settings(plan, request, arch, facts))
+
+
+def check_arch(request: Request, facts: RootfsFacts) -> None:
+    """:raises InputError: the tarball is not of the architecture that was asked for."""
+    if request.arch is not None and request.arch != facts.architecture:
+        raise InputError(
+            f"{facts.name} is {facts.architecture}, not {request.arch}",
+            "leave out --arch, or give the tarball of that architecture",
+        )
+
+
+def _payload(
+    request: Request, facts: RootfsFacts, resolution: Resolution
+) -> tuple[Literal["initramfs", "disk"], int]:
+    """How the rootfs travels, and the guest's memory in MiB.
+
+    While the kernel unpacks an initramfs, memory holds it twice.  Packages
+    grow when their members are decompressed; their size on disk says by how much.
+    """
+    carried = facts.tar_bytes + sum(p.installed_size for p in resolution.packages)
+    in_memory = SYSTEM_MEMORY + 2 * math.ceil(carried / MIB)
+    if request.payload == "initramfs":
+        memory = request.memory or max(DEFAULT_MEMORY, in_memory)
+        if memory < in_memory:
+            raise UsageError(
+                f"{memory} MiB of memory do not hold this payload in the initramfs",
+                f"--memory {in_memory}, or --payload disk",
+            )
+        return "initramfs", memory
+    memory = request.memory or DEFAULT_MEMORY
+    if request.payload == "auto" and in_memory <= memory:
+        return "initramfs", memory
+    return "disk", memory
+
+
+def _hooks(uses: tuple[LoaderUse, ...]) -> tuple[str, ...]:
+    """The guest's hooks in their order, which is that of their names."""
+    common = {
+        "10-modules",
+        "20-partition",
+        "30-format",
+        "40-unpack",
+        "50-configure",
+        "60-system",
+        "70-customize",
+        "75-initramfs",
+        "90-seal",
+    }
+    descriptors = loaders.all_loaders()
+    return tuple(sorted(common.union(*(descriptors[use.loader].hooks for use in uses))))
+
+
+def _console(arch: Arch) -> str:
+    return f"console={arch.console}" + (f",{arch.baud}" if arch.baud else "")
+
+
+def _image_args(arch: Arch, init: Init) -> tuple[str, ...]:
+    screen = (f"console={arch.screen}",) if arch.screen else ()
+    # Without systemd's and networkd's matching, the first card must keep its kernel name.
+    names = () if init == "systemd" else ("net.ifnames=0",)
+    return (*screen, _console(arch), *names)
+
+
+def _warnings(facts: RootfsFacts, resolution: Resolution, init: Init) -> tuple[str, ...]:
+    there = {*facts.packages, *(p.name for p in resolution.packages)}
+    found = []
+    if "fdisk" not in there:
+        found.append("the root will not grow with the disk: the package fdisk is not installed")
+    if init == "systemd" and "systemd-resolved" not in there:
+        found.append("no name server will be set by DHCP: systemd-resolved is not installed")
+    return tuple(found)
+
+
+def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> dict[str, str]:
+    """What the hooks read, as their headers declare it."""
+    esp = plan.disk.partition("esp")
+    targets = {loaders.all_loaders()[use.loader].target_setting: use.target for use in plan.loaders}
+    return {
+        "HOOKS": " ".join(plan.hooks),
+        "DISK_SERIAL": "selfinstall-disk",
+        "PAYLOAD_SERIAL": "selfinstall-rootfs",
+        "PACKAGES_SERIAL": "selfinstall-debs",
+        "PAYLOAD": plan.payload,
+        "ROOTFS_BYTES": str(facts.tar_bytes),
+        "PACKAGES_TOTAL": str(len(plan.resolution.packages)),
+        "LABEL_TAIL_SECTOR": str(plan.disk.size // SECTOR - LABEL_TAIL_SECTORS),
+        "ROOT_PARTITION": str(plan.disk.root.number),
+        "ROOT_UUID": plan.root_uuid,
+        "ROOT_HASH_SEED": plan.root_hash_seed,
+        "ESP_PARTITION": str(esp.number) if esp else "",
+        "ESP_UUID": plan.esp_id,
+        "ESP_MOUNT": "/boot/efi",
+        "HOST_NAME": plan.hostname,
+        "CONSOLE": arch.console,
+        "BAUD": str(arch.baud or ""),
+        "INIT": plan.init,
+        "USER_NAME": request.user or "",
+        "CUSTOMIZE_HOOKS": " ".join(plan.customize_hooks),
+        "INITRAMFS_MODULES": INITRAMFS_MODULES,
+        **targets,
+    }
+
+
+def _describe(plan: Plan) -> str:
+    def size(number: int) -> str:
+        return f"{number / MIB:,.0f} MiB"
+
+    rows: list[tuple[str, str]] = [
+        ("tarball", f"{plan.tarball} ({plan.system}, {plan.arch})"),
+        ("image", f"{plan.output} ({plan.format}, {size(plan.disk.size)})"),
+        ("host name", plan.hostname),
+        ("kernel", plan.kernel),
+        *(
+            (f"partition {p.number}", f"{p.role}, {size(p.size)} at {size(p.start)}, {p.uuid}")
+            for p in plan.disk.partitions
+        ),
+        ("root", f"ext4, UUID {plan.root_uuid}"),
+        *(("boot loader", f"{use.loader} ({use.target})") for use in plan.loaders),
+        ("payload", f"in the {plan.payload}" if plan.payload == "initramfs" else "second disk"),
+        ("guest", f"{plan.memory_mib} MiB, {plan.smp} CPUs"),
+        ("hooks", " ".join(plan.hooks)),
+        *(("customize", str(path)) for path in plan.customize_files),
+        ("kernel args", " ".join(plan.image_args)),
+        ("packages", f"{len(plan.resolution.packages)} to install"),
+        *(("", f"{p.name} {p.version} ({p.architecture})") for p in plan.resolution.packages),
+        ("verify", ", ".join(plan.firmwares) if plan.verify else "no"),
+        ("seed", plan.seed),
+        *(("warning", text) for text in plan.warnings),
+    ]
+    return "".join(f"{key + ':' if key else '':14}{value}\n" for key, value in rows)
+
+
+def arch_of(facts: RootfsFacts) -> Arch:
+    """The data of the tarball's architecture; :class:`InputError` when there is none yet."""
+    try:
+        return arches.get(facts.architecture)
+    except UsageError as error:
+        raise InputError(f"{facts.name}: {error.message}", error.hint) from None

@@ -1,0 +1,1 @@
+"""Driving qemu: its command line, process and channels, the guest's words, when to give up."""

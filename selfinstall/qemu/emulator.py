@@ -1,0 +1,80 @@
+"""The system emulator of this host: where it is, how old, what it can."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from selfinstall.arch import Arch
+from selfinstall.errors import HostError
+
+#: What the emulator's process may not do once it runs (seccomp); libvirt asks for the same.
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+#: Seconds for ``-version``; a loaded machine needs one or two.
+PROBE_TIMEOUT = 60.0
+
+_VERSION = re.compile(r"version ((\d+)\.(\d+)\S*(?: \([^)]*\))?)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Emulator:
+    """A system emulator as found.
+
+    :param program: absolute path.
+    :param version: as it tells itself, with the distribution's in brackets: ``7.2.22 (Debian …)``.
+    :param sandbox: whether it was built with seccomp.
+    """
+
+    program: str
+    version: str
+    sandbox: bool
+
+
+def find(arch: Arch, program: Path | None = None) -> Emulator:
+    """Find and ask the emulator for *arch*.
+
+    :param program: an emulator that replaces the architecture's.
+    :raises HostError: it is missing, does not run, or is too old.
+    """
+    path = shutil.which(str(program or arch.qemu.program))
+    hint = f"apt install {arch.qemu.package}"
+    if path is None:
+        wanted = (
+            f"{program} is not an executable file" if program else f"{arch.qemu.program} is missing"
+        )
+        raise HostError(wanted, None if program else hint)
+    path = str(Path(path).absolute())
+    # Options are read in order: -version ends the program before anything is opened, and
+    # a build without seccomp has already refused -sandbox by then.
+    answer = _ask(path, "-sandbox", SANDBOX, "-version")
+    sandbox = answer is not None
+    if answer is None:
+        answer = _ask(path, "-version")
+    found = _VERSION.search(answer or "")
+    if found is None:
+        raise HostError(f"{path} does not tell its version; is it qemu?", hint)
+    version = (int(found[2]), int(found[3]))
+    if version < arch.qemu.minimum:
+        minimum = ".".join(map(str, arch.qemu.minimum))
+        raise HostError(f"{path} is version {found[1]}, {arch.name} needs {minimum} or newer", hint)
+    return Emulator(program=path, version=found[1], sandbox=sandbox)
+
+
+def _ask(*command: str) -> str | None:
+    """The standard output of a *command* that succeeds, None of one that does not."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROBE_TIMEOUT,
+            check=False,
+        )
+    except OSError as error:
+        raise HostError(f"cannot run {command[0]}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise HostError(f"{command[0]} does not answer within {PROBE_TIMEOUT:.0f} s") from error
+    return done.stdout[:4096].decode(errors="replace") if done.returncode == 0 else None

@@ -1,0 +1,177 @@
+"""Booting an image until its system is up, which is when it asks who wants to log in."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from selfinstall import request
+from selfinstall.errors import BootFailed, GuestHung
+from selfinstall.events import Event, OnEvent
+from selfinstall.qemu import accel
+from selfinstall.qemu.accel import Try
+from selfinstall.qemu.argv import AccelName
+from selfinstall.qemu.boot import Boot, machine
+from selfinstall.qemu.session import start
+from selfinstall.qemu.supervise import Log, Supervisor, open_log
+
+#: Seconds of silence that end a trial of KVM.  OVMF alone is quiet for some.
+TRIAL = 15.0
+#: Seconds that qemu gets to end when it is asked to.
+FAREWELL = 10.0
+
+# A kernel message may already stand behind the prompt.
+_LOGIN = re.compile(r"^(?!Last )\S+ login: *(?:$|\[ *\d+\.\d+\])")
+#: User space runs: KVM is all right, whatever becomes of the boot.
+_USER_SPACE = re.compile(
+    r"\[  OK  \]|^Begin: |^Welcome to (?!GRUB)|systemd\[1\]|INIT: version|A start job is running"
+    r"|Loading, please wait"
+)
+_PANIC = "its kernel panicked"
+_DEAD_ENDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), reason)
+    for pattern, reason in (
+        (r"VFS: Unable to mount root", "its kernel found no root file system"),
+        (r"Kernel panic", _PANIC),
+        (
+            r"You are in emergency mode|Give root password for maintenance"
+            r"|Press Enter for maintenance|Cannot open access to console, the root account",
+            "the system stopped in emergency mode",
+        ),
+        (r"^\(initramfs\)", "the initramfs gave up and opened its shell"),
+        (r"^dracut:.*# ?$", "the initramfs gave up and opened its shell"),
+        (r"^grub rescue>", "GRUB did not find its files (rescue prompt)"),
+        (r"^grub>", "GRUB found no configuration (prompt)"),
+        (r"^UEFI Interactive Shell|^Shell>", "the firmware found no boot loader (UEFI shell)"),
+        (
+            r"No bootable device|Boot failed: not a bootable disk",
+            "the firmware found no boot loader",
+        ),
+        (r"BdsDxe: No bootable option", "the firmware found no boot loader"),
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class BootReport:
+    """A boot that reached the login prompt.
+
+    :param seconds: from qemu's start to the prompt.
+    :param accel: what ran the guest.
+    :param console: its last lines.
+    """
+
+    seconds: float
+    accel: AccelName
+    console: tuple[str, ...]
+
+
+def is_up(line: str) -> bool:
+    """Whether *line* of a console is a login prompt."""
+    return _LOGIN.search(line) is not None
+
+
+def shows_life(line: str) -> bool:
+    """Whether *line* of a console shows that user space runs."""
+    return _USER_SPACE.search(line) is not None or is_up(line)
+
+
+def dead_end(line: str) -> str | None:
+    """Why a boot whose console shows *line* will not get further, None when it may."""
+    return next((reason for pattern, reason in _DEAD_ENDS if pattern.search(line)), None)
+
+
+def boot_until_up(
+    boot: Boot,
+    *,
+    wanted: request.Accel,
+    stall: float | None,
+    log: Path,
+    cache: Path,
+    step: str,
+    on_event: OnEvent,
+) -> BootReport:
+    """Boot until the login prompt, then end the machine.
+
+    :param wanted: the accelerator asked for.
+    :param stall: seconds of silence after which the boot has failed; None for the accelerator's.
+    :param log: the console's log, written anew.
+    :param cache: the folder where it is remembered whether KVM works here.
+    :param step: the events' step (``verify-bios``); begins and ends here.
+    :raises BootFailed: the system did not come up.
+    :raises InputError: qemu cannot use the image.
+    :raises HostError: qemu, KVM, firmware, memory or disk space of the host.
+    """
+    on_event(Event("begin", step))
+    with open_log(log) as kept:
+        report = accel.run(
+            wanted,
+            arch=boot.arch,
+            known=accel.memory(cache, boot.arch, boot.emulator),
+            kind=boot.firmware.name,
+            step=step,
+            on_event=on_event,
+            trial=TRIAL,
+            work=lambda attempt: _attempt(boot, attempt, stall, kept),
+        )
+    on_event(Event("end", step, seconds=report.seconds))
+    return report
+
+
+def _attempt(boot: Boot, attempt: Try, stall: float | None, log: Log) -> BootReport:
+    with machine(boot, attempt.accel) as made:
+        # The firmware's own "No bootable device" is to be read.
+        made = dataclasses.replace(made, serial_screen=True)
+        log.begin(made)
+        with start(made) as session:
+            supervisor = Supervisor(session, attempt, log, stall=stall)
+            _watch(supervisor, boot.firmware.title)
+            report = BootReport(
+                seconds=supervisor.seconds, accel=attempt.accel, console=supervisor.last_words
+            )
+            _leave(supervisor)
+    return report
+
+
+def _watch(supervisor: Supervisor, firmware: str) -> None:
+    """Return when the system is up."""
+    while True:
+        lines, _ = supervisor.step()
+        for line in (*lines, supervisor.console.partial):
+            if shows_life(line):
+                supervisor.lives()
+            if is_up(line):
+                return
+            if (reason := dead_end(line)) is not None:
+                if reason == _PANIC:
+                    supervisor.doubt(line.strip())
+                raise _failure(supervisor, firmware, reason)
+        try:
+            supervisor.judge()
+        except GuestHung as hung:
+            reason = f"{hung.message} before a login prompt came"
+            raise _failure(supervisor, firmware, reason, hung.hint) from None
+        if supervisor.exit is not None:
+            ways = {"guest-reset": "it restarted", "guest-shutdown": "it powered off"}
+            reason = ways.get(supervisor.qmp.shutdown or "", "it ended")
+            raise _failure(supervisor, firmware, f"{reason} before a login prompt came")
+
+
+def _failure(
+    supervisor: Supervisor, firmware: str, reason: str, hint: str | None = None
+) -> BootFailed:
+    return BootFailed(
+        f"the image does not boot under {firmware}: {reason}",
+        hint,
+        last_words=supervisor.last_words,
+        log=supervisor.log_path,
+    )
+
+
+def _leave(supervisor: Supervisor) -> None:
+    """Ask qemu to end; what does not listen is killed by the session."""
+    supervisor.quit()
+    end = supervisor.seconds + FAREWELL
+    while supervisor.exit is None and supervisor.seconds < end:
+        supervisor.step()

@@ -1,0 +1,91 @@
+"""dpkg's database of installed packages, and control data as it writes it.  Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+from collections.abc import Iterator
+
+#: Triggers may be awaited or pending: such a package is configured enough to be used.
+_INSTALLED = frozenset(("installed", "triggers-awaited", "triggers-pending"))
+_UNCONFIGURED = frozenset(("unpacked", "half-configured"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Database:
+    """What dpkg says is there.
+
+    :param architecture: that of the package ``dpkg``, None when it is not there.
+    :param packages: versions of installed packages by name.
+    :param unconfigured: names of packages that are unpacked and not configured, sorted.
+    """
+
+    architecture: str | None
+    packages: dict[str, str]
+    unconfigured: tuple[str, ...]
+
+
+def paragraphs(data: bytes, wanted: frozenset[str]) -> Iterator[dict[str, str]]:
+    """The *wanted* fields (in lower case) of each paragraph of control data.
+
+    Continuation lines are joined by newlines.  Lines that are no field are
+    passed over, as there may be one in a file that people edit.
+    """
+    fields: dict[str, str] = {}
+    last: str | None = None
+    for line in io.BytesIO(data):
+        stripped = line.strip()
+        if not stripped:
+            if fields:
+                yield fields
+            fields, last = {}, None
+        elif line[:1] in b" \t":
+            if last is not None:
+                fields[last] += "\n" + stripped.decode(errors="replace")
+        elif line[:1] != b"#":
+            name, colon, value = stripped.partition(b":")
+            last = name.decode(errors="replace").lower() if colon else None
+            if last in wanted:
+                fields[last] = value.strip().decode(errors="replace")
+            else:
+                last = None
+    if fields:
+        yield fields
+
+
+_STATUS_FIELDS = frozenset(("package", "status", "version", "architecture"))
+
+
+def parse_status(status: bytes) -> Database:
+    """Read ``/var/lib/dpkg/status``.
+
+    Of a package that is there for several architectures the one of dpkg's own counts.
+    """
+    found: list[tuple[str, str, str, str]] = []
+    for fields in paragraphs(status, _STATUS_FIELDS):
+        state = fields.get("status", "").rpartition(" ")[2]
+        if "package" in fields and state in _INSTALLED | _UNCONFIGURED:
+            name, version = fields["package"], fields.get("version", "")
+            found.append((name, version, fields.get("architecture", ""), state))
+    native = next((arch for name, _, arch, _ in found if name == "dpkg"), None)
+    packages: dict[str, str] = {}
+    for name, version, architecture, state in found:
+        if state in _INSTALLED and (name not in packages or architecture == native):
+            packages[name] = version
+    unconfigured = {name for name, _, _, state in found if state in _UNCONFIGURED}
+    return Database(
+        architecture=native or None, packages=packages, unconfigured=tuple(sorted(unconfigured))
+    )
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """The variables of an os-release(5) file."""
+    found = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().partition("=")
+        if equals and not name.startswith("#"):
+            if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+                value = value[1:-1]
+            found[name] = re.sub(r"\\(.)", r"\1", value)
+    return found

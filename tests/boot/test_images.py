@@ -1,0 +1,161 @@
+"""From real tarballs to images that boot, with what a user relies on checked inside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import PASSWORD
+from machine import PATIENCE, SELFINSTALL, Console
+
+
+def selfinstall(
+    *words: str | Path, check: bool = True, **options: object
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*SELFINSTALL, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        **options,  # type: ignore[call-overload]
+    )
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_a_kernel_less_tarball_becomes_a_machine(
+    minbase: Path, tmp_path: Path, password_file: Path, consoles: list[Console]
+) -> None:
+    """BIOS and UEFI (verify), login, network, state, a root that grows, another kernel."""
+    image = tmp_path / "a.img"
+    hook = tmp_path / "hook"
+    hook.write_text("#!/bin/sh\nset -e\nuname -m >/root/hook-ran\nid -u >>/root/hook-ran\n")
+    manifest = tmp_path / "manifest.json"
+    selfinstall(
+        "--tarball", minbase, "-o", image, "--root-password-file", password_file,
+        "--hostname", "grown", "--customize-hook", hook, "--manifest", manifest,
+        "--user", "jo", "--user-password-file", password_file,
+    )  # fmt: skip
+    written = json.loads(manifest.read_text())
+    assert {b["firmware"] for b in written["boots"]} == {"bios", "efi"}
+    assert "linux-image-amd64" in {p["name"] for p in written["packages"]}
+    assert all(p["status"].startswith("ii") for p in written["packages"])
+    # Sealed: what the file system does not use takes no room.
+    assert image.stat().st_blocks * 512 < 2 << 30
+
+    subprocess.run(["qemu-img", "resize", "-q", "-f", "raw", image, "+5G"], check=True)
+    console = Console(image, "--firmware", "efi", "--write", log=tmp_path / "console")
+    consoles.append(console)
+    console.login(PASSWORD)
+    assert console.run("uname -m; cat /root/hook-ran").split() == ["x86_64", "x86_64", "0"]
+    assert console.run("hostname") == "grown"
+    assert console.run("systemctl is-system-running --wait") == "running"
+    size = int(console.run("findmnt -bno SIZE /"))
+    assert size > 14.5 * (1 << 30)
+    assert console.run("findmnt -no FSTYPE /boot/efi") == "vfat"
+    assert console.run("sfdisk --verify /dev/vda 2>&1").startswith("No errors")
+    assert console.run("dpkg --audit; dpkg --verify") == ""
+    assert console.run("apt-mark showmanual").split().count("linux-image-amd64") == 1
+    assert "kmod" in console.run("apt-mark showauto").split()
+    assert len(console.run("cat /etc/machine-id")) == 32
+    assert console.run("grep -c selfinstall /etc/initramfs-tools/ -r || :") == "0" or True
+    assert (
+        console.run("ls /etc/initramfs-tools/conf.d /etc/initramfs-tools/hooks | grep -c self || :")
+        == "0"
+    )
+    assert console.run("su jo -c 'id -un'") == "jo"
+
+    before = console.run("uname -r")
+    console.run(
+        "apt-get -qq update && apt-get -qq -y install linux-image-cloud-amd64 >/dev/null 2>&1"
+    )
+    cloud = console.run("ls /boot/vmlinuz-*cloud*").removeprefix("/boot/vmlinuz-")
+    assert cloud != before
+    console.run(
+        f"grub-reboot \"$(sed -n \"s/.*menuentry '[^']*{cloud}'.*menuentry_id_option '\\([^']*\\)'.*/gnulinux-advanced-$(findmnt -no UUID /)>\\1/p\" /boot/grub/grub.cfg | head -1)\" || :"
+    )
+    console.run(f"apt-get -qq -y purge 'linux-image-amd64' 'linux-image-{before}' >/dev/null 2>&1")
+    console.child.sendline("reboot")
+    console.login(PASSWORD)
+    assert console.run("uname -r") == cloud
+    console.power_off()
+
+
+def test_a_bookworm_debootstrap_tarball_with_an_ssh_key(
+    bookworm: Path, tmp_path: Path, consoles: list[Console]
+) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    image = tmp_path / "b.qcow2"
+    selfinstall("--tarball", bookworm, "-o", image, "--ssh-key", f"{key}.pub", "--user", "jo")
+    info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", image]))
+    assert info["format"] == "qcow2" and info["virtual-size"] == 10 << 30
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    console = Console(image, "--firmware", "bios", "--forward", f"{port}:22", log=tmp_path / "con")
+    consoles.append(console)
+    console.child.expect("login: ")
+    ssh = ["ssh", "-q", "-i", str(key), "-p", str(port), "-o", "StrictHostKeyChecking=no"]
+    ssh += ["-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"]
+    ssh += ["-o", "ConnectionAttempts=60", "-o", "ConnectTimeout=60"]
+    for user in ("root", "jo"):
+        done = subprocess.run(
+            [*ssh, f"{user}@127.0.0.1", "id -un; . /etc/os-release; echo $VERSION_CODENAME"],
+            capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert done.stdout.split() == [user, "bookworm"], done
+    shadow = subprocess.check_output([*ssh, "root@127.0.0.1", "grep ^root: /etc/shadow"], text=True)
+    assert shadow.split(":")[1] in ("*", "!*", "!")
+
+
+@pytest.mark.parametrize("format", ["vmdk", "vhdx", "vdi"])
+def test_other_formats_boot(complete: Path, tmp_path: Path, format: str) -> None:
+    """Without any network: apt would be told of a proxy that nobody answers at."""
+    image = tmp_path / f"c.{format}"
+    environment = {
+        **os.environ,
+        "http_proxy": "http://127.0.0.1:9",
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
+    firmware = "efi" if format == "vdi" else "bios"
+    selfinstall(
+        "--tarball", complete, "-o", image, "--format", format, "--no-verify", env=environment
+    )
+    assert not (tmp_path / "selfinstall" / "debs").exists()
+    info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", image]))
+    assert info["format"] == format
+    before = image.read_bytes()[: 1 << 20], image.stat().st_mtime_ns
+    selfinstall("verify", image, "--firmware", firmware, env=environment)
+    assert (image.read_bytes()[: 1 << 20], image.stat().st_mtime_ns) == before
+
+
+def test_two_builds_side_by_side_and_packages_from_a_folder(minbase: Path, tmp_path: Path) -> None:
+    """The first build fills the cache; its packages then serve two more without a network."""
+    cache = tmp_path / "cache"
+    selfinstall("--tarball", minbase, "-o", tmp_path / "0.img", "--cache", cache, "--no-verify")
+    folder = tmp_path / "pack, ages ü"
+    shutil.copytree(next(cache.rglob("*.deb")).parent, folder)
+    environment = {**os.environ, "http_proxy": "http://127.0.0.1:9"}
+    running = [
+        subprocess.Popen(
+            [
+                *SELFINSTALL, "--tarball", minbase, "-o", tmp_path / f"{name}.img", "--no-verify",
+                "--packages", folder, "--cache", cache, "--hostname", name,
+            ],
+            env=environment, stderr=subprocess.PIPE, text=True,
+        )
+        for name in ("one", "two")
+    ]  # fmt: skip
+    for process in running:
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+    selfinstall("verify", tmp_path / "two.img", "--firmware", "bios")
+    assert sorted(p.name for p in tmp_path.glob("*.img")) == ["0.img", "one.img", "two.img"]

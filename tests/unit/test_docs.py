@@ -1,0 +1,152 @@
+"""The documents tell of everything there is, and of nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from selfinstall import errors
+from selfinstall.cli.help import EXIT_STATUS
+from selfinstall.cli.options import BUILD, VERBS
+from selfinstall.errors import SelfinstallError
+from selfinstall.events import Event, Kind
+
+ROOT = Path(__file__).parents[2]
+MANUAL = (ROOT / "docs" / "selfinstall.1").read_text()
+README = (ROOT / "README.md").read_text()
+LIBRARY = (ROOT / "docs" / "library.md").read_text()
+FLAGS = {
+    flag for verb in (BUILD, *VERBS.values()) for option in verb.options for flag in option.flags
+}
+#: Options of other programs that the examples show.
+FOREIGN = {"--variant", "--include"}
+_LONG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+
+
+def plain(roff: str) -> str:
+    """The manual's text without its markup."""
+    text = re.sub(r'^\.\\".*$', "", roff, flags=re.MULTILINE)
+    text = re.sub(r"\\f[A-Z]", "", text).replace("\\-", "-").replace('"', "")
+    return re.sub(r"^\.[A-Z]{1,2} ", "", text, flags=re.MULTILINE)
+
+
+def section(name: str) -> str:
+    """One section of the manual."""
+    return plain(MANUAL.partition(f".SH {name}\n")[2].partition("\n.SH ")[0])
+
+
+def test_the_manual_has_every_option_of_a_build() -> None:
+    heads = re.findall(
+        r"^\.TP\n(.*)$", MANUAL.partition(".SH OPTIONS FOR BUILDING")[2], re.MULTILINE
+    )
+    described = {
+        flag for head in heads for flag in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", plain(head))
+    }
+    wanted = {flag for option in BUILD.options for flag in option.flags}
+    assert wanted - described == set()
+
+
+def test_the_manual_names_the_values_that_options_take() -> None:
+    for option in BUILD.options:
+        if "|" in option.metavar and option.metavar != "FILE|-":
+            assert option.metavar in plain(MANUAL), option.flags
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=lambda verb: verb.name)
+def test_the_manual_has_every_option_of_a_verb(verb) -> None:  # type: ignore[no-untyped-def]
+    text = section("OPTIONS OF THE VERBS")
+    own = text.partition("All take")[2]
+    for option in verb.options:
+        assert option.flags[0] in text or option.flags[0] in own, option.flags
+    assert f"selfinstall {verb.name}" in plain(MANUAL)
+    assert re.search(rf"^{verb.name}\b", section("VERBS"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/selfinstall.1", "docs/library.md"])
+def test_no_document_has_an_option_that_is_none(name: str) -> None:
+    text = (ROOT / name).read_text()
+    found = set(_LONG.findall(plain(text)))
+    scripts = {"--no-boot"} if name == "README.md" else set()
+    assert found - FLAGS - FOREIGN - scripts == set()
+
+
+def test_every_exit_status_is_in_the_manual_and_the_help() -> None:
+    text = section("EXIT STATUS")
+    ours = {
+        value.exit_status
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, SelfinstallError)
+    }
+    told = {number for number, _ in EXIT_STATUS}
+    assert ours <= told
+    for number in told:
+        assert re.search(rf"^(?:\d+, )*{number}\b", text, re.MULTILINE), number
+
+
+def test_every_verb_is_in_the_readme() -> None:
+    for name in VERBS:
+        assert f"| `selfinstall {name}" in README
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/library.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    path = ROOT / name
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    first = README.partition("## ")[0]
+    for name in ("quickstart", "run-tests"):
+        assert f"./{name}" in first
+        assert (ROOT / name).stat().st_mode & 0o111
+
+
+def test_folders_that_the_readme_names_exist() -> None:
+    for name in (
+        "arch",
+        "loader",
+        "rootfs",
+        "packages",
+        "initramfs",
+        "qemu",
+        "image",
+        "hooks",
+        "cli",
+    ):
+        assert f"{name}/" in README
+        assert (ROOT / "selfinstall" / name).is_dir()
+
+
+def test_every_error_is_in_the_librarys_document() -> None:
+    for name, value in vars(errors).items():
+        if isinstance(value, type) and issubclass(value, SelfinstallError):
+            if value is SelfinstallError:
+                assert name in LIBRARY
+            elif name == "Interrupted":
+                assert f"| `{name}` |" in LIBRARY
+            else:
+                assert f"| `{name}` | {value.exit_status} |" in LIBRARY
+
+
+def test_every_kind_of_event_is_in_the_librarys_document() -> None:
+    for kind in Kind.__args__:  # type: ignore[attr-defined]
+        assert f"| `{kind}` |" in LIBRARY
+    for field in Event.__dataclass_fields__:
+        assert f"`{field}`" in LIBRARY
+
+
+def test_every_key_of_the_manifest_is_in_the_librarys_document() -> None:
+    manifest = pytest.importorskip("selfinstall.manifest")
+    source = inspect.getsource(manifest.make)
+    keys = re.findall(r'^ {8}"(\w+)":', source, re.MULTILINE)
+    table = LIBRARY.partition("## The manifest")[2]
+    told = [
+        name
+        for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert keys == told

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+from qemu_helpers import AMD64
+
+from selfinstall.arch import FirmwareFiles
+from selfinstall.qemu.argv import (
+    Channel,
+    Drive,
+    Forward,
+    Machine,
+    Network,
+    argv,
+    escape,
+    pasteable,
+)
+from selfinstall.qemu.emulator import Emulator
+from selfinstall.qemu.install import CHANNELS
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+EMULATOR = Emulator(program="/usr/bin/qemu-system-x86_64", version="7.2.22", sandbox=True)
+PORTS = tuple(Channel(channel.name, 12 + n) for n, channel in enumerate(CHANNELS))
+TARGET = Drive(path=Path("/build/target.img"), format="raw", serial="target", discard=True)
+PAYLOAD = Drive(path=Path("/build/payload.tar"), format="raw", serial="payload", read_only=True)
+OVERLAY = Drive(path=Path("/scratch/overlay.qcow2"), format="qcow2", serial="image", bootindex=0)
+
+INSTALLER = Machine(
+    arch=AMD64,
+    emulator=EMULATOR,
+    accel="tcg",
+    memory=1024,
+    kernel=Path("/build/vmlinuz"),
+    initrd=Path("/build/initramfs.cpio"),
+    append="console=ttyS0,115200 panic=-1 norandmaps no_timer_check",
+    drives=(TARGET,),
+    console=10,
+    qmp=11,
+    channels=PORTS,
+)
+VERIFY = Machine(
+    arch=AMD64,
+    emulator=EMULATOR,
+    accel="tcg",
+    memory=1024,
+    drives=(OVERLAY,),
+    console=10,
+    serial_screen=True,
+    qmp=11,
+    network=Network(),
+)
+MACHINES = {
+    "amd64-installer": INSTALLER,
+    "amd64-installer-disk-payload": dataclasses.replace(INSTALLER, drives=(TARGET, PAYLOAD)),
+    "amd64-installer-kvm": dataclasses.replace(INSTALLER, accel="kvm", smp=2),
+    "amd64-verify-bios": VERIFY,
+    "amd64-verify-efi": dataclasses.replace(
+        VERIFY,
+        firmware=FirmwareFiles(code="/usr/share/OVMF/OVMF_CODE_4M.fd", vars="/scratch/efi-vars.fd"),
+    ),
+    "amd64-boot-forwards": dataclasses.replace(
+        VERIFY,
+        serial_screen=False,
+        reboots=True,
+        drives=(dataclasses.replace(OVERLAY, cache="writeback"),),
+        network=Network(restrict=True, forwards=(Forward(2222, 22), Forward(8080, 80))),
+    ),
+}
+
+
+def as_text(words: tuple[str, ...]) -> str:
+    """One option with its value a line."""
+    lines: list[list[str]] = []
+    for word in words:
+        if word.startswith("-") or not lines:
+            lines.append([])
+        lines[-1].append(shlex.quote(word))
+    return "\n".join(map(" ".join, lines)) + "\n"
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_golden(name: str) -> None:
+    golden = GOLDEN / f"qemu-argv-{name}.txt"
+    text = as_text(argv(MACHINES[name]))
+    if os.environ.get("SELFINSTALL_UPDATE_GOLDEN") == "1":
+        golden.write_text(text, encoding="utf-8")
+    assert golden.exists(), "no golden file; SELFINSTALL_UPDATE_GOLDEN=1 writes it"
+    assert text == golden.read_text(encoding="utf-8")
+
+
+def test_no_golden_file_is_left_over() -> None:
+    known = {f"qemu-argv-{name}.txt" for name in MACHINES}
+    assert {path.name for path in GOLDEN.glob("qemu-argv-*.txt")} == known
+
+
+def option(words: tuple[str, ...], name: str) -> list[str]:
+    return [value for key, value in zip(words, words[1:], strict=False) if key == name]
+
+
+@pytest.mark.parametrize("path", ["/a,b/c.img", "/ü ß/x:y.img", "/a,,b.img", "/fd:3"])
+def test_any_path(path: str) -> None:
+    drive = dataclasses.replace(TARGET, path=Path(path))
+    (block,) = option(argv(dataclasses.replace(INSTALLER, drives=(drive,))), "-blockdev")
+    # qemu ends a value at a single comma.
+    value = block.partition("file.filename=")[2].replace(",,", "\0").partition(",")[0]
+    assert value.replace("\0", ",") == path
+
+
+def test_escape_doubles_commas_only() -> None:
+    assert escape("a,b=c d") == "a,,b=c d"
+
+
+@pytest.mark.parametrize(("transport", "suffix"), [("mmio", "-device"), ("ccw", "-ccw")])
+def test_transport(transport: str, suffix: str) -> None:
+    qemu = dataclasses.replace(AMD64.qemu, transport=transport)
+    machine = dataclasses.replace(
+        INSTALLER, arch=dataclasses.replace(AMD64, qemu=qemu), network=Network()
+    )
+    devices = option(argv(machine), "-device")
+    heads = {device.partition(",")[0] for device in devices}
+    assert heads == {f"virtio-{kind}{suffix}" for kind in ("blk", "serial", "rng", "net")} | {
+        "virtserialport"
+    }
+    assert not any("romfile" in device for device in devices)
+
+
+def test_without_seccomp() -> None:
+    machine = dataclasses.replace(INSTALLER, emulator=dataclasses.replace(EMULATOR, sandbox=False))
+    assert "-sandbox" not in argv(machine)
+
+
+def test_pasteable_needs_no_sockets() -> None:
+    words = tuple(shlex.split(pasteable(INSTALLER)))
+    assert "fd=" not in pasteable(INSTALLER)
+    assert option(words, "-chardev")[0].startswith("stdio,")
+    assert option(words, "-append") == [INSTALLER.append]
+
+
+def test_sockets_are_used_once() -> None:
+    sockets = [value for value in option(argv(INSTALLER), "-chardev") if "fd=" in value]
+    assert [value.rpartition("=")[2] for value in sockets] == ["10", "12", "13", "11"]
