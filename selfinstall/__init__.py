@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfinstall.pipeline import build, make_plan
     from selfinstall.errors import SelfinstallError
     from selfinstall.events import Event
+    from selfinstall.pipeline import build, make_plan
     from selfinstall.plan import Plan
     from selfinstall.request import Request
     from selfinstall.result import Result

@@ -1,4 +1,4 @@
-"""The user's own small files: passwords, keys, hook scripts.  Read and checked before anything runs."""
+"""The user's small files (passwords, keys, hook scripts), checked before anything runs."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class PlacedPartition:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Disk:
-    """One partitioned disk of *size* bytes; the root partition is the last one, so that it can grow."""
+    """A partitioned disk of *size* bytes; the root partition is the last, so that it can grow."""
 
     size: int
     uuid: str

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import secrets
 import shutil
 import tempfile
@@ -219,6 +220,6 @@ def _keep_log(log: Path, request: Request) -> Path | None:
     if not log.exists():
         return None
     descriptor, name = tempfile.mkstemp(prefix="selfinstall-", suffix=".log")
-    with open(descriptor, "wb") as kept, log.open("rb") as stream:
+    with os.fdopen(descriptor, "wb") as kept, log.open("rb") as stream:
         shutil.copyfileobj(stream, kept)
     return Path(name)

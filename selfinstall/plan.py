@@ -46,6 +46,8 @@ INIT_PACKAGES: dict[Init, tuple[str, ...]] = {
 #: secrets that lives for a minute.
 INSTALLER_ARGS = (
     "rdinit=/init",
+    # tmpfs would hold half of the memory at most.
+    "rootfstype=ramfs",
     "panic=-1",
     "loglevel=5",
     "mitigations=off",

@@ -18,7 +18,7 @@ Transport = Literal["pci", "mmio", "ccw"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Elf:
-    """How the ELF header of this architecture's programs reads (``e_machine`` as pyelftools names it)."""
+    """The ELF header of its programs; *machine* is ``e_machine`` as pyelftools names it."""
 
     machine: str
     bits: Literal[32, 64]

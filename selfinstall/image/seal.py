@@ -1,4 +1,4 @@
-"""From the guest's disk to the file that the user asked for: complete under its name, or not there."""
+"""The image's name: the file is complete under it, or not there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from selfinstall.errors import HostError, InputError
 
 @contextlib.contextmanager
 def unfinished(output: Path, *, private: bool) -> Iterator[Path]:
-    """A name beside *output* for the image while it is not finished; gone afterwards unless published.
+    """A name beside *output* for an unfinished image; gone afterwards unless published.
 
     :param private: the image holds secrets; nobody but the owner may read it.
     :raises HostError: the folder cannot be written.
@@ -43,7 +43,7 @@ def publish(path: Path, output: Path) -> None:
     :raises HostError: the disk could not take the last bytes.
     """
     try:
-        os.replace(path, output)
+        path.replace(output)
     except OSError as error:
         raise HostError(f"cannot name the image {output}: {error.strerror}") from None
 

@@ -1,4 +1,4 @@
-"""GRUB under a PC BIOS: boot code in the disk's first sector, core image in a partition of its own."""
+"""GRUB under a PC BIOS: code in the first sector, core image in a partition of its own."""
 
 from selfinstall.layout import BIOS_BOOT, Partition
 from selfinstall.loader import Loader

@@ -64,7 +64,7 @@ def default_folder(environment: Mapping[str, str]) -> Path:
 
 
 def folder_or(given: Path | None, other: Path) -> Path:
-    """The cache's folder, or *other* for a user who has none: small things are then not remembered."""
+    """The cache's folder, or *other* for a user who has none and so remembers nothing."""
     if given is not None:
         return given
     try:

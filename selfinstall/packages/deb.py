@@ -241,37 +241,42 @@ class _OutputError(Exception):
         self.cause = cause
 
 
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _OutputError(error) from error
+
+
 def _copy_member(stream: BinaryIO, member: Member, target: BinaryIO) -> tuple[int, int]:
     """Append *member*; where its content lies in *target* and how much it is, in bytes."""
-    start = target.tell()
-    target.write(member.header)
-    plain = member.name.endswith(SUFFIXES[1:]) and member.name in (
-        *_names("control.tar"),
-        *_names("data.tar"),
-    )
-    if plain:
+    with _writing():
+        start = target.tell()
+        target.write(member.header)
+    packed = member.name in (*_names("control.tar"), *_names("data.tar"))
+    if packed:
         with _decompressed(stream, member) as content:
-            _append(content, target)
+            size = _append(content, target)
     else:
-        _append(io.BufferedReader(_Window(stream, member), CHUNK), target)
-    size = target.tell() - start - HEADER_SIZE
-    if size % 2:
-        target.write(b"\n")
-    end = target.tell()
-    name = member.name.partition(".tar")[0] + ".tar" if plain else member.name
-    target.seek(start)
-    target.write(b"%-16s%s%-10d%s" % (name.encode(), member.header[16:48], size, HEADER_END))
-    target.seek(end)
+        size = _append(io.BufferedReader(_Window(stream, member), CHUNK), target)
+    name = member.name.partition(".tar")[0] + ".tar" if packed else member.name
+    with _writing():
+        target.write(b"\n" * (size % 2))
+        end = target.tell()
+        target.seek(start)
+        target.write(b"%-16s%s%-10d%s" % (name.encode(), member.header[16:48], size, HEADER_END))
+        target.seek(end)
     return start + HEADER_SIZE, size
 
 
-def _append(content: IO[bytes], target: BinaryIO) -> None:
+def _append(content: IO[bytes], target: BinaryIO) -> int:
+    """Copy all of *content*; how many bytes that were."""
     written = 0
     while chunk := content.read(CHUNK):
         written += len(chunk)
         if written > MAXIMUM_MEMBER:
             raise EOFError("more than a .deb can hold")
-        try:
+        with _writing():
             target.write(chunk)
-        except OSError as error:
-            raise _OutputError(error) from error
+    return written

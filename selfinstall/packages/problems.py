@@ -82,7 +82,7 @@ def acquire_problem(output: str) -> SelfinstallError:
 def _signature_problem(text: str) -> InputError:
     """What is wrong with a signature by apt's line on it."""
     keys = ", ".join(dict.fromkeys(_KEY.findall(text)))
-    where = re.search(r"(?:GPG error: |Failed to fetch )(\S+)", text)
+    where = re.search(r"(?:GPG error: |Failed to fetch |verification failed: )(\S+)", text)
     what = where[1].rstrip(":'") if where else "a source"
     if "NO_PUBKEY" in text or "Missing key" in text:
         cause = f"it is signed by a key that is not in the keyring ({keys})"

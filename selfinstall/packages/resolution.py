@@ -33,7 +33,7 @@ class Package:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """One call of dpkg: unpack .debs (by :attr:`Package.filename`) or configure packages (by ``NAME:ARCH``)."""
+    """A call of dpkg: unpack .debs (:attr:`Package.filename`) or configure ``NAME:ARCH`` …"""
 
     action: Literal["unpack", "configure"]
     packages: tuple[str, ...]

@@ -139,8 +139,9 @@ def memory(folder: Path, arch: Arch, emulator: Emulator) -> Memory:
     return Memory(folder, " | ".join(parts))
 
 
-def obstacle(arch: Arch, device: Path = KVM) -> tuple[str, str | None] | None:
+def obstacle(arch: Arch) -> tuple[str, str | None] | None:
     """Why KVM is out of the question here, with a hint; None when it can be tried."""
+    device = KVM
     machine = os.uname().machine
     if machine not in arch.qemu.kvm_hosts:
         return f"a {machine} host does not run {arch.name} guests under KVM", None

@@ -57,7 +57,7 @@ class Channel:
     fd: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Forward:
     """A TCP port of the host's loopback (*host*) that leads to the guest's port *guest*."""
 

@@ -115,7 +115,7 @@ def odd_tarball(base: Path, work: Path) -> Path:
     ).stdout  # fmt: skip
     with tarfile.open(out) as archive:
         last = 0
-        for member in archive:
+        for _member in archive:
             last = archive.offset
     with out.open("r+b") as stream:
         stream.truncate(last)

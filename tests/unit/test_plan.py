@@ -19,16 +19,10 @@ from selfinstall.rootfs.facts import Kernel
 
 AMD64 = all_arches()["amd64"]
 REQUEST = Request(tarball=Path("rootfs.tar.zst"))
-EVERYTHING = {
-    name: "1"
-    for name in (
-        *plan.BASE_PACKAGES,
-        "initramfs-tools",
-        "grub2-common",
-        "grub-pc-bin",
-        "grub-efi-amd64-bin",
-    )
-}
+EVERYTHING = dict.fromkeys(
+    (*plan.BASE_PACKAGES, "initramfs-tools", "grub2-common", "grub-pc-bin", "grub-efi-amd64-bin"),
+    "1",
+)
 KERNEL = Kernel(version="6.12", image="boot/vmlinuz-6.12", initrd="boot/initrd.img-6.12")
 
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import itertools
 import shlex
 from pathlib import Path
 
+import golden
 import pytest
 from qemu_helpers import AMD64
 
@@ -22,7 +23,6 @@ from selfinstall.qemu.argv import (
 from selfinstall.qemu.emulator import Emulator
 from selfinstall.qemu.install import CHANNELS
 
-GOLDEN = Path(__file__).parent.parent / "golden"
 EMULATOR = Emulator(program="/usr/bin/qemu-system-x86_64", version="7.2.22", sandbox=True)
 PORTS = tuple(Channel(channel.name, 12 + n) for n, channel in enumerate(CHANNELS))
 TARGET = Drive(path=Path("/build/target.img"), format="raw", serial="target", discard=True)
@@ -84,21 +84,16 @@ def as_text(words: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_golden(name: str) -> None:
-    golden = GOLDEN / f"qemu-argv-{name}.txt"
-    text = as_text(argv(MACHINES[name]))
-    if os.environ.get("SELFINSTALL_UPDATE_GOLDEN") == "1":
-        golden.write_text(text, encoding="utf-8")
-    assert golden.exists(), "no golden file; SELFINSTALL_UPDATE_GOLDEN=1 writes it"
-    assert text == golden.read_text(encoding="utf-8")
+    golden.check(f"qemu-argv-{name}.txt", as_text(argv(MACHINES[name])))
 
 
 def test_no_golden_file_is_left_over() -> None:
     known = {f"qemu-argv-{name}.txt" for name in MACHINES}
-    assert {path.name for path in GOLDEN.glob("qemu-argv-*.txt")} == known
+    assert {path.name for path in golden.FOLDER.glob("qemu-argv-*.txt")} == known
 
 
 def option(words: tuple[str, ...], name: str) -> list[str]:
-    return [value for key, value in zip(words, words[1:], strict=False) if key == name]
+    return [value for key, value in itertools.pairwise(words) if key == name]
 
 
 @pytest.mark.parametrize("path", ["/a,b/c.img", "/ü ß/x:y.img", "/a,,b.img", "/fd:3"])
