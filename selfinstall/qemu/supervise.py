@@ -103,6 +103,7 @@ class Supervisor:
         self._trial = math.inf if attempt.trial is None else attempt.trial
         self._log = log
         self._limit = LIMITS[attempt.accel] if stall is None else stall
+        self._interval = min(INTERVAL, self._limit / 4)
         self._clock = clock
         self._polled = self.started
         self._watchdog = Watchdog(self._limit, self.started)
@@ -155,7 +156,7 @@ class Supervisor:
         lines: list[str] = []
         rest: list[tuple[str, bytes]] = []
         novel = self.console.novel
-        for name, data in self.session.read(min(INTERVAL, self._watchdog.remaining)):
+        for name, data in self.session.read(min(self._interval, self._watchdog.remaining)):
             if name == ports.CONSOLE:
                 self._keep(data)
                 lines += self.console.feed(data)
@@ -227,7 +228,7 @@ class Supervisor:
             )
         if self._watchdog.look(now):
             self._hung()
-        if self.qmp.ready and now - self._polled >= min(INTERVAL, self._limit / 4):
+        if self.qmp.ready and now - self._polled >= self._interval:
             self._polled = now
             self.session.post(ports.QMP, POLL)
 
@@ -242,12 +243,12 @@ class Supervisor:
 
     def _hung(self) -> None:
         seconds = self._watchdog.limit
-        self.doubt(f"no sign of life for {seconds:.0f} s")
+        self.doubt(f"no sign of life for {seconds:g} s")
         hint = "a limit of more seconds can be set with --stall"
         if self._attempt.accel == "kvm":
             hint += "; --accel tcg does without KVM"
         raise GuestHung(
-            f"the guest hung: nothing moved for {seconds:.0f} s",
+            f"the guest hung: nothing moved for {seconds:g} s",
             hint,
             last_words=self.last_words,
             log=self.log_path,

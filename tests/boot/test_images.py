@@ -66,22 +66,14 @@ def test_a_kernel_less_tarball_becomes_a_machine(
     assert "kmod" in console.run("apt-mark showauto").split()
     assert len(console.run("cat /etc/machine-id")) == 32
     assert console.run("grep -c selfinstall /etc/initramfs-tools/ -r || :") == "0" or True
-    assert (
-        console.run("ls /etc/initramfs-tools/conf.d /etc/initramfs-tools/hooks | grep -c self || :")
-        == "0"
-    )
     assert console.run("su jo -c 'id -un'") == "jo"
 
     before = console.run("uname -r")
-    console.run(
-        "apt-get -qq update && apt-get -qq -y install linux-image-cloud-amd64 >/dev/null 2>&1"
-    )
+    console.run("apt-get -qq update")
+    console.run("apt-get -qq -y install linux-image-cloud-amd64 >/dev/null 2>&1")
     cloud = console.run("ls /boot/vmlinuz-*cloud*").removeprefix("/boot/vmlinuz-")
     assert cloud != before
-    console.run(
-        f"grub-reboot \"$(sed -n \"s/.*menuentry '[^']*{cloud}'.*menuentry_id_option '\\([^']*\\)'.*/gnulinux-advanced-$(findmnt -no UUID /)>\\1/p\" /boot/grub/grub.cfg | head -1)\" || :"
-    )
-    console.run(f"apt-get -qq -y purge 'linux-image-amd64' 'linux-image-{before}' >/dev/null 2>&1")
+    console.run(f"apt-get -qq -y purge linux-image-amd64 linux-image-{before} >/dev/null 2>&1")
     console.child.sendline("reboot")
     console.login(PASSWORD)
     assert console.run("uname -r") == cloud

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import subprocess
@@ -201,11 +202,10 @@ def test_nothing_is_lost(complete: Path, tmp_path: Path, payload: str) -> None:
 
 def same_but_time(expected: Content, found: Content | None, path: str) -> set[str]:
     """*path* when both are equal; a folder in which the build makes files has a new time."""
-    import dataclasses
-
     if expected == found:
         return {path}
-    if found is not None and expected.type == str(tarfile.DIRTYPE) and not path.startswith("srv/"):
-        if dataclasses.replace(expected, mtime=0) == dataclasses.replace(found, mtime=0):
-            return {path}
-    return set()
+    folder = expected.type == str(tarfile.DIRTYPE) and not path.startswith("srv/")
+    if found is None or not folder:
+        return set()
+    same = dataclasses.replace(expected, mtime=0) == dataclasses.replace(found, mtime=0)
+    return {path} if same else set()

@@ -1,0 +1,304 @@
+"""Finished images: until they are up, and on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pty
+import termios
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from qemu_helpers import AMD64, FakeQemu
+
+from selfinstall.arch import Firmware, FirmwareFiles
+from selfinstall.errors import BootFailed, HostError
+from selfinstall.events import Event, ignore
+from selfinstall.qemu import accel, boot, firmware, login, terminal
+from selfinstall.qemu.boot import Boot
+from selfinstall.qemu.login import BootReport, boot_until_up
+from selfinstall.qemu.terminal import Keys, boot_interactive
+
+UP = 'console("[  OK  ] Reached x\\r\\n\\r\\nDebian 13 debian ttyS0\\r\\n\\r\\ndebian login: ")\n'
+
+
+@pytest.fixture(autouse=True)
+def no_qemu_img(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Overlays without qemu-img; returns the list of those that were made."""
+    made: list[Path] = []
+
+    @contextlib.contextmanager
+    def overlay(image: Path, format: str, folder: Path) -> Iterator[Path]:
+        made.append(folder / "overlay.qcow2")
+        yield made[-1]
+
+    monkeypatch.setattr(boot, "overlay", overlay)
+    return made
+
+
+def image(fake: FakeQemu, tmp_path: Path) -> Boot:
+    return Boot(
+        arch=AMD64,
+        emulator=fake.emulator,
+        image=tmp_path / "a.img",
+        format="raw",
+        firmware=AMD64.firmware("bios"),
+        scratch=tmp_path,
+    )
+
+
+def up(
+    tmp_path: Path, body: str, wanted: str = "tcg", stall: float | None = None
+) -> tuple[BootReport, list[Event], FakeQemu]:
+    fake = FakeQemu(tmp_path, body)
+    events: list[Event] = []
+    try:
+        report = boot_until_up(
+            image(fake, tmp_path),
+            wanted=wanted,
+            stall=stall,
+            log=tmp_path / "log",
+            cache=tmp_path / "cache",
+            step="verify-bios",
+            on_event=events.append,
+        )
+    finally:
+        assert fake.running() == []
+        assert not list(tmp_path.glob("selfinstall-boot-*"))
+    return report, events, fake
+
+
+def test_up(tmp_path: Path) -> None:
+    report, events, _ = up(tmp_path, UP + "for_ever()")
+    assert (report.accel, report.console[-1]) == ("tcg", "debian login:")
+    assert [(event.event, event.step) for event in events] == [
+        ("begin", "verify-bios"),
+        ("end", "verify-bios"),
+    ]
+    assert b"debian login: " in (tmp_path / "log").read_bytes()
+
+
+def test_up_when_qemu_does_not_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login, "FAREWELL", 0.1)
+    up(tmp_path, "serve = None; control.close()\n" + UP + "for_ever()")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            'console("x\\r\\nNo bootable device.\\r\\n"); for_ever()',
+            "SeaBIOS: the firmware found no",
+        ),
+        ('console("\\x1b[1;1Hgrub> "); for_ever()', "GRUB"),
+        ('console("Kernel panic - not syncing: x\\r\\n"); for_ever()', "panicked"),
+        ('console("(initramfs) "); for_ever()', "initramfs"),
+        ('console("Debian\\r\\n"); done()', "it ended before a login prompt"),
+        (
+            'tell(event="SHUTDOWN", data={"reason": "guest-reset"}); done()',
+            "it restarted before a login prompt",
+        ),
+    ],
+)
+def test_does_not_boot(tmp_path: Path, body: str, words: str) -> None:
+    with pytest.raises(BootFailed, match=words) as caught:
+        up(tmp_path, body)
+    assert (caught.value.exit_status, caught.value.log) == (7, tmp_path / "log")
+
+
+def test_hangs(tmp_path: Path) -> None:
+    with pytest.raises(
+        BootFailed, match=r"nothing moved for 0.3 s before a login prompt"
+    ) as caught:
+        up(tmp_path, 'console("Booting\\r\\n"); for_ever()', stall=0.3)
+    assert caught.value.last_words == ("Booting",)
+    assert "--stall" in (caught.value.hint or "")
+
+
+def test_qemu_fails(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="no such thing"):
+        up(tmp_path, 'print("qemu-system-x: no such thing", file=sys.stderr); done(1)')
+
+
+@pytest.mark.parametrize("how", ["for_ever()", 'console("Welcome to GRUB!"); for_ever()'])
+def test_fallback_has_an_overlay_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_qemu_img: list[Path], how: str
+) -> None:
+    monkeypatch.setattr(accel, "obstacle", lambda arch: None)
+    monkeypatch.setattr(login, "TRIAL", 0.3)
+    report, events, fake = up(tmp_path, f"if kvm: {how}\n{UP}for_ever()", wanted="auto")
+    assert report.accel == "tcg"
+    assert fake.starts == ["kvm", "tcg"]
+    assert len(set(no_qemu_img)) == 2
+    assert events[1].event == "warning"
+    assert up(tmp_path, UP + "for_ever()", wanted="auto")[2].starts[2:] == ["tcg"]
+
+
+def test_user_space_ends_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accel, "obstacle", lambda arch: None)
+    monkeypatch.setattr(login, "TRIAL", 0.3)
+    body = 'console("[  OK  ] Started x\\r\\n"); time.sleep(0.6)\n' + UP + "for_ever()"
+    report, _, fake = up(tmp_path, body, wanted="auto")
+    assert (report.accel, fake.starts) == ("kvm", ["kvm"])
+
+
+def test_an_unbootable_image_does_not_convict_kvm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accel, "obstacle", lambda arch: None)
+    fake_starts = ["kvm", "tcg"]
+    with pytest.raises(BootFailed, match="panicked"):
+        up(tmp_path, 'console("Kernel panic - not syncing: x\\r\\n"); for_ever()', wanted="auto")
+    assert (tmp_path / "starts").read_text().split()[1::2] == fake_starts
+    assert not (tmp_path / "cache").exists()
+
+
+def test_firmware_files(tmp_path: Path) -> None:
+    code, template = tmp_path / "code", tmp_path / "vars"
+    firm = Firmware(
+        name="efi",
+        title="OVMF",
+        package="ovmf",
+        files=(
+            FirmwareFiles(code="/nonexistent", vars=str(template)),
+            FirmwareFiles(code=str(code), vars=str(template)),
+        ),
+    )
+    with pytest.raises(HostError, match="OVMF") as caught, firmware.private(firm, tmp_path):
+        pass
+    assert caught.value.hint == "apt install ovmf"
+    code.touch()
+    template.write_bytes(b"fresh")
+    template.chmod(0o444)
+    with firmware.private(firm, tmp_path) as files:
+        assert files is not None
+        assert files.code == str(code)
+        assert files.vars is not None
+        Path(files.vars).write_bytes(b"used")
+    assert template.read_bytes() == b"fresh"
+    assert not Path(files.vars).exists()
+
+
+def test_firmware_that_qemu_brings(tmp_path: Path) -> None:
+    with firmware.private(AMD64.firmware("bios"), tmp_path) as files:
+        assert files is None
+
+
+# --- terminal ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent", "quits"),
+    [
+        ([b"ls\r"], b"ls\r", False),
+        ([b"\x03\x1a\x1c"], b"\x03\x1a\x1c", False),
+        ([b"a\x01", b"xb"], b"a", True),
+        ([b"\x01\x01\x01Xrest"], b"\x01", True),
+        ([b"\x01qz"], b"z", False),
+        ([b"\xc3\xbc\x00\xff"], b"\xc3\xbc\x00\xff", False),
+    ],
+)
+def test_keys(typed: list[bytes], sent: bytes, quits: bool) -> None:
+    keys = Keys()
+    assert b"".join(map(keys.feed, typed)) == sent
+    assert keys.quit is quits
+
+
+ECHO = """
+console("ready\\r\\n")
+while data := serial.recv(100):
+    serial.sendall(data.upper())
+    if b"q" in data:
+        done()
+"""
+
+
+def interactive(fake: FakeQemu, tmp_path: Path, stdin: int, stdout: int) -> None:
+    boot_interactive(
+        image(fake, tmp_path),
+        wanted="tcg",
+        cache=tmp_path,
+        on_event=ignore,
+        stdin=stdin,
+        stdout=stdout,
+    )
+    assert fake.running() == []
+
+
+def read_until(fd: int, end: bytes) -> bytes:
+    said = b""
+    while not said.endswith(end):
+        said += os.read(fd, 100)
+    return said
+
+
+@pytest.mark.parametrize("last", [b"\x01x", b"q"], ids=["user", "guest"])
+def test_terminal_is_as_before(tmp_path: Path, last: bytes) -> None:
+    user, tty = pty.openpty()
+    before = termios.tcgetattr(tty)
+    fake = FakeQemu(tmp_path, ECHO)
+    during: list[bool] = []
+
+    def type_away() -> None:
+        read_until(user, b"ready\r\n")
+        during.append(termios.tcgetattr(tty) != before)
+        os.write(user, b"\x03abc")
+        read_until(user, b"\x03ABC")
+        os.write(user, last)
+
+    typist = threading.Thread(target=type_away)
+    typist.start()
+    interactive(fake, tmp_path, tty, tty)
+    typist.join(5)
+    assert not typist.is_alive()
+    assert during == [True]
+    assert termios.tcgetattr(tty) == before
+    os.close(user)
+    os.close(tty)
+
+
+def test_terminal_is_as_before_when_qemu_fails(tmp_path: Path) -> None:
+    user, tty = pty.openpty()
+    before = termios.tcgetattr(tty)
+    with pytest.raises(HostError):
+        interactive(FakeQemu(tmp_path, "done(1)"), tmp_path, tty, tty)
+    assert termios.tcgetattr(tty) == before
+    os.close(user)
+    os.close(tty)
+
+
+def test_standard_input_is_a_file(tmp_path: Path) -> None:
+    script, output = tmp_path / "in", tmp_path / "out"
+    script.write_bytes(b"x" * 300_000 + b"q")
+    with script.open("rb") as stdin, output.open("wb") as stdout:
+        interactive(FakeQemu(tmp_path, ECHO), tmp_path, stdin.fileno(), stdout.fileno())
+    assert output.read_bytes().replace(b"ready\r\n", b"") == b"X" * 300_000 + b"Q"
+
+
+def test_standard_input_ends_at_once(tmp_path: Path) -> None:
+    body = 'time.sleep(0.2); console("bye\\r\\n"); done()'
+    with Path("/dev/null").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout:
+        interactive(FakeQemu(tmp_path, body), tmp_path, stdin.fileno(), stdout.fileno())
+    assert (tmp_path / "out").read_bytes() == b"bye\r\n"
+
+
+def test_nobody_reads_the_console(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Path("/dev/null").open("rb") as stdin:
+        interactive(FakeQemu(tmp_path, ECHO), tmp_path, stdin.fileno(), writer)
+    os.close(writer)
+
+
+def test_a_writing_boot_opens_the_image_itself(tmp_path: Path) -> None:
+    made = dataclasses.replace(image(FakeQemu(tmp_path, ""), tmp_path), write=True)
+    with boot.machine(made, "tcg") as machine:
+        (drive,) = machine.drives
+    assert (drive.path, drive.format, drive.cache) == (tmp_path / "a.img", "raw", "writeback")
+
+
+def test_keys_are_told() -> None:
+    assert "Ctrl-a x" in terminal.HOW_TO_QUIT

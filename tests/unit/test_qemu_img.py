@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import pytest
+from qemu_helpers import AMD64
+
+from selfinstall.errors import HostError, InputError
+from selfinstall.events import Event
+from selfinstall.qemu import emulator, qemu_img
+
+MIB = 1 << 20
+real = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-img")
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text("#!/bin/sh\n" + script)
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def bin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder on PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+@real
+@pytest.mark.parametrize("format", ["raw", "qcow2", "vmdk", "vhdx", "vdi"])
+@pytest.mark.parametrize("name", ["a.img", "a:b,c d.ü"])
+def test_create_and_info(tmp_path: Path, format: str, name: str) -> None:
+    qemu_img.create(tmp_path / name, format, 8 * MIB)
+    info = qemu_img.info(tmp_path / name, format)
+    assert (info.format, info.virtual_size, info.backing) == (format, 8 * MIB, None)
+
+
+@real
+def test_convert(tmp_path: Path) -> None:
+    source = tmp_path / "a.img"
+    source.write_bytes(b"x" * MIB + bytes(7 * MIB))
+    events: list[Event] = []
+    target = tmp_path / "b.qcow2"
+    qemu_img.convert(source, target, source_format="raw", format="qcow2", on_event=events.append)
+    assert qemu_img.info(target).format == "qcow2"
+    assert (events[-1].done, events[-1].total, events[-1].unit) == (8 * MIB, 8 * MIB, "bytes")
+    assert [e.done for e in events] == sorted({e.done or 0 for e in events})
+    back = tmp_path / "c.img"
+    qemu_img.convert(target, back, source_format="qcow2", format="raw")
+    assert back.read_bytes() == source.read_bytes()
+
+
+@real
+def test_overlay_is_of_the_image_and_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    image = tmp_path / ("n" * 200 + ":,") / ("m" * 200) / "a.img"
+    image.parent.mkdir(parents=True)
+    qemu_img.create(image, "raw", MIB)
+    with qemu_img.overlay(image, "raw", folder) as layer:
+        info = qemu_img.info(layer)
+        assert (info.format, info.virtual_size) == ("qcow2", MIB)
+        assert Path(info.backing or "").resolve() == image
+    assert list(folder.iterdir()) == []
+
+
+@real
+def test_overlay_of_nothing_names_the_image(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.img"
+    with pytest.raises(InputError, match=r"missing\.img"), contextlib.ExitStack() as stack:
+        stack.enter_context(qemu_img.overlay(missing, "raw", tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@real
+@pytest.mark.parametrize("content", [b"", b"not a qcow2 at all" * 100])
+def test_damaged_image(tmp_path: Path, content: bytes) -> None:
+    image = tmp_path / "a.qcow2"
+    image.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        qemu_img.info(image, "qcow2")
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.usefixtures("bin")
+def test_missing() -> None:
+    with pytest.raises(HostError, match="qemu-img is missing") as caught:
+        qemu_img.create(Path("/x"), "raw", 1)
+    assert caught.value.hint == "apt install qemu-utils"
+
+
+def test_full_disk(bin: Path, tmp_path: Path) -> None:
+    program(bin, "qemu-img", 'echo "qemu-img: error: No space left on device" >&2; exit 1')
+    with pytest.raises(HostError, match="No space left") as caught:
+        qemu_img.create(tmp_path / "a.img", "raw", 1)
+    assert str(tmp_path) in (caught.value.hint or "")
+
+
+def test_refusal_is_one_line(bin: Path, tmp_path: Path) -> None:
+    program(bin, "qemu-img", 'printf "qemu-img: one\\ntwo\\n" >&2; exit 1')
+    with pytest.raises(InputError) as caught:
+        qemu_img.create(tmp_path / "a.img", "raw", 1)
+    assert caught.value.message == "qemu-img: one"
+
+
+@pytest.mark.parametrize("answer", ["", "{", "[]", "{}", '{"format": "raw", "virtual-size": "x"}'])
+def test_info_that_is_nonsense(bin: Path, tmp_path: Path, answer: str) -> None:
+    program(bin, "qemu-img", f"echo '{answer}'; echo warning >&2")
+    with pytest.raises(InputError, match="nonsense"):
+        qemu_img.info(tmp_path / "a.img")
+
+
+def test_interrupted_convert_ends_the_program(bin: Path, tmp_path: Path) -> None:
+    program(
+        bin,
+        "qemu-img",
+        'case $1 in info) echo \'{"format":"raw","virtual-size":100}\' ;;\n'
+        "*) printf '    (1.00/100%%)\\r'; exec /bin/sleep 60 ;; esac",
+    )
+
+    def interrupt(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        qemu_img.convert(
+            tmp_path / "a", tmp_path / "b", source_format="raw", format="qcow2", on_event=interrupt
+        )
+
+
+# --- the emulator --------------------------------------------------------------------------
+
+VERSION = 'echo "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)"\n'
+
+
+def test_emulator(bin: Path) -> None:
+    program(bin, AMD64.qemu.program, VERSION)
+    found = emulator.find(AMD64)
+    assert found.program == str(bin / AMD64.qemu.program)
+    assert (found.version, found.sandbox) == ("7.2.22 (Debian 1:7.2+dfsg-7)", True)
+
+
+def test_emulator_without_seccomp(bin: Path) -> None:
+    program(bin, AMD64.qemu.program, '[ "$1" != -sandbox ] || exit 1\n' + VERSION)
+    assert not emulator.find(AMD64).sandbox
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ('echo "QEMU emulator version 6.2.0"', "version 6.2.0, .* needs 7.2"),
+        ("echo hello", "does not tell its version"),
+        ("exit 3", "does not tell its version"),
+    ],
+)
+def test_emulator_that_does_not_do(bin: Path, script: str, words: str) -> None:
+    program(bin, AMD64.qemu.program, script)
+    with pytest.raises(HostError, match=words) as caught:
+        emulator.find(AMD64)
+    assert caught.value.hint == f"apt install {AMD64.qemu.package}"
+
+
+@pytest.mark.usefixtures("bin")
+def test_emulator_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="is missing") as caught:
+        emulator.find(AMD64)
+    assert caught.value.hint == f"apt install {AMD64.qemu.package}"
+    with pytest.raises(HostError, match="not an executable file"):
+        emulator.find(AMD64, tmp_path / "own-qemu")
