@@ -65,7 +65,7 @@ def test_a_kernel_less_tarball_becomes_a_machine(
     assert console.run("apt-mark showmanual").split().count("linux-image-amd64") == 1
     assert "kmod" in console.run("apt-mark showauto").split()
     assert len(console.run("cat /etc/machine-id")) == 32
-    assert console.run("grep -c selfinstall /etc/initramfs-tools/ -r || :") == "0" or True
+    assert console.run("find /etc/initramfs-tools -name '*selfinstall*'") == ""
     assert console.run("su jo -c 'id -un'") == "jo"
 
     before = console.run("uname -r")

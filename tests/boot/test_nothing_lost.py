@@ -111,7 +111,7 @@ def odd_tarball(base: Path, work: Path) -> Path:
         stream.write(b"data in the middle")
         stream.truncate(1 << 30)
     sparse = subprocess.run(
-        ["tar", "--create", "--sparse", "--format=gnu", "--owner=0", "--group=0", "./srv/odd/sparse"],
+        ["tar", "--create", "--sparse", "--format=gnu", "--owner=0", "--group=0", "srv/odd/sparse"],
         cwd=work, capture_output=True, check=True,
     ).stdout  # fmt: skip
     with tarfile.open(out) as archive:
