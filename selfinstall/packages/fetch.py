@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,8 @@ from typing import IO, TypeVar
 from selfinstall.errors import HostError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.packages.aptroot import AptRoot
-from selfinstall.packages.cache import Cache, RepackedDeb, sha256_of, space_errors
+from selfinstall.packages.cache import Cache, RepackedDeb, sha256_of
+from selfinstall.packages.hostapt import started
 from selfinstall.packages.problems import MIRROR_HINT, acquire_problem
 from selfinstall.packages.resolution import Fetched, Package, Resolution
 
@@ -123,28 +123,20 @@ def _apt_download(
     reader, writer = os.pipe()
     with (
         os.fdopen(reader, encoding="utf-8", errors="replace") as lines,
+        os.fdopen(writer, "wb") as other_end,
         tempfile.TemporaryFile(dir=root.folder) as log,
-        space_errors(root.folder),
+        started(
+            ["apt-get", "-o", f"APT::Status-Fd={writer}", "download", "--", *names],
+            root.folder,
+            root.environment(),
+            output=log,
+            errors=log,
+            pass_fds=(writer,),
+        ) as process,
     ):
-        argv = ["apt-get", "-o", f"APT::Status-Fd={writer}", "download", "--", *names]
-        try:
-            process = subprocess.Popen(
-                argv,
-                cwd=root.folder,
-                env=root.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(writer,),
-            )
-        finally:
-            os.close(writer)
-        with process:
-            try:
-                _follow(lines, on_part)
-                status = process.wait()
-            finally:
-                process.kill()
+        other_end.close()  # so that the lines end when apt does
+        _follow(lines, on_part)
+        status = process.wait()
         log.seek(0)
         return status, log.read().decode("utf-8", "replace")
 

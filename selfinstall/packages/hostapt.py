@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from selfinstall.errors import HostError
 
@@ -68,16 +71,42 @@ def password_files() -> tuple[Path | None, tuple[Path, ...]]:
     )
 
 
-def run(argv: list[str], folder: Path, environment: Mapping[str, str]) -> Output:
-    """Run *argv* in *folder* without input; whatever its exit status."""
-    done = subprocess.run(
+@contextlib.contextmanager
+def started(
+    argv: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    output: int | IO[bytes] = subprocess.PIPE,
+    errors: int | IO[bytes] = subprocess.PIPE,
+    pass_fds: Sequence[int] = (),
+) -> Iterator[subprocess.Popen[bytes]]:
+    """*argv* running in *folder* without input; whatever is left of it at the end is killed."""
+    with subprocess.Popen(
         argv,
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
+        stdout=output,
+        stderr=errors,
+        pass_fds=pass_fds,
+        # apt has helpers; a group of their own lets them be killed with it.
+        process_group=0,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def run(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Output:
+    """Run *argv* in *folder* without input; whatever its exit status."""
+    with started(argv, folder, environment) as process:
+        stdout, stderr = process.communicate()
+    return Output(
+        process.returncode,
+        stdout.decode("utf-8", "replace"),
+        stderr.decode("utf-8", "replace"),
     )
-    return Output(done.returncode, done.stdout, done.stderr)

@@ -83,22 +83,23 @@ def plan(
     :param pre_depends: names that each ``NAME:ARCH`` Pre-Depends on.
     :param provides: names that each ``NAME:ARCH`` provides besides its own.
     :param filenames: the .deb of each ``NAME:ARCH``.
+    :raises ValueError: for an order that goes round in circles, which apt does not give.
     """
     barriers = _barriers(actions, pre_depends, provides)
     waiting = [action for action in actions if action.verb == "Inst"]
     unconfigured = [action.key for action in actions if action.verb == "Conf"]
-    unpacked: set[str] = set()
     configured: set[str] = set()
     steps: list[Step] = []
     while waiting:
         ready, waiting = _ready(waiting, barriers, configured)
-        unpacked.update(action.key for action in ready)
         if ready:
             steps.append(Step("unpack", tuple(filenames[action.key] for action in ready)))
         if waiting:
             # Whatever stood before the first of them in apt's order is unpacked by now.
             needed = {key for action in waiting for key in barriers.get(action.key, ())}
-            now = _unpacked_prefix(unconfigured, needed, unpacked, {a.key for a in waiting})
+            now = _unpacked_prefix(unconfigured, needed, {a.key for a in waiting})
+            if not (ready or now):
+                raise ValueError(f"{waiting[0].key} waits for itself")
             steps.append(Step("configure", now))
             configured.update(now)
             unconfigured = [key for key in unconfigured if key not in configured]
@@ -142,12 +143,12 @@ def _ready(
 
 
 def _unpacked_prefix(
-    unconfigured: Sequence[str], needed: set[str], unpacked: set[str], waiting: set[str]
+    unconfigured: Sequence[str], needed: set[str], waiting: set[str]
 ) -> tuple[str, ...]:
     """Of *needed*, in apt's order, up to the first that is not unpacked yet."""
     prefix: list[str] = []
     for key in unconfigured:
-        if key in waiting and key not in unpacked:
+        if key in waiting:
             break
         if key in needed:
             prefix.append(key)

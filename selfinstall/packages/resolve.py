@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from debian.deb822 import Deb822
 
@@ -97,8 +97,14 @@ def _simulated(root: AptRoot, names: tuple[str, ...]) -> str:
 
 
 def _actions(output: str) -> tuple[Action, ...]:
-    try:
+    with _understanding():
         return order.parse(output)
+
+
+@contextlib.contextmanager
+def _understanding() -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
         raise HostError(f"apt's plan cannot be understood: {error}") from error
 
@@ -134,12 +140,13 @@ def _described(root: AptRoot, actions: Sequence[Action], chosen: frozenset[str])
     new = [action for action in actions if action.verb == "Inst"]
     records = _records(root, new)
     packages = {action.key: _package(action, records[action.key], chosen) for action in new}
-    steps = order.plan(
-        actions,
-        {key: order.names(record.get("Pre-Depends", "")) for key, record in records.items()},
-        {key: order.names(record.get("Provides", "")) for key, record in records.items()},
-        {key: package.filename for key, package in packages.items()},
-    )
+    with _understanding():
+        steps = order.plan(
+            actions,
+            {key: order.names(record.get("Pre-Depends", "")) for key, record in records.items()},
+            {key: order.names(record.get("Provides", "")) for key, record in records.items()},
+            {key: package.filename for key, package in packages.items()},
+        )
     return Resolution(packages=tuple(packages.values()), steps=steps)
 
 

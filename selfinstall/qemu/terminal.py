@@ -73,10 +73,11 @@ def raw(fd: int) -> Iterator[None]:
         yield
         return
     try:
-        tty.setraw(fd)
+        # At once: to wait until all was shown can take for ever.
+        tty.setraw(fd, termios.TCSANOW)
         yield
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        termios.tcsetattr(fd, termios.TCSANOW, before)
 
 
 def boot_interactive(

@@ -60,7 +60,7 @@ def test_a_kernel_less_tarball_becomes_a_machine(
     size = int(console.run("findmnt -bno SIZE /"))
     assert size > 14.5 * (1 << 30)
     assert console.run("findmnt -no FSTYPE /boot/efi") == "vfat"
-    assert console.run("sfdisk --verify /dev/vda 2>&1").startswith("No errors")
+    assert "No errors detected" in console.run("sfdisk --verify /dev/vda 2>&1")
     assert console.run("dpkg --audit; dpkg --verify") == ""
     assert console.run("apt-mark showmanual").split().count("linux-image-amd64") == 1
     assert "kmod" in console.run("apt-mark showauto").split()

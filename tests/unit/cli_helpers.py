@@ -35,7 +35,7 @@ class FakePlan:
 
 
 class Library:
-    """Stands in for ``selfinstall.build``, ``.verify`` and ``.boot``; keeps what it was asked."""
+    """Stands in for the modules that the verbs call; keeps what it was asked."""
 
     def __init__(self) -> None:
         self.request: Any = None
@@ -70,8 +70,8 @@ class Library:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         functions = {
-            "build": {"build": self.build, "make_plan": self.make_plan},
-            "verify": {"verify": self.verify},
+            "pipeline": {"build": self.build, "make_plan": self.make_plan},
+            "verification": {"verify": self.verify},
             "boot": {"boot": self.boot},
         }
         for name, members in functions.items():

@@ -138,6 +138,11 @@ class Gpg:
         """The public key."""
         return self._run(*(("--armor",) if armour else ()), "--export")
 
+    def fingerprint(self) -> str:
+        """The key's fingerprint."""
+        listing = self._run("--with-colons", "--list-keys").decode()
+        return next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr"))
+
     def sign(self, release: Path) -> None:
         """Write InRelease beside *release*."""
         signed = self._run("--clearsign", "--output", "-", str(release))

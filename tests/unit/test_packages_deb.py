@@ -16,7 +16,7 @@ from selfinstall.errors import InputError
 from selfinstall.packages import deb
 
 #: Odd and even sizes, empty, and more than one chunk.
-FILES = {"a": b"x", "empty": b"", "big": os.urandom(deb.CHUNK) + b"\0" * deb.CHUNK}
+FILES = {"a": b"x", "empty": b"", "big": os.urandom(9999) + b"\0" * deb.CHUNK}
 
 
 def repacked(path: Path) -> tuple[bytes, deb.Repacked]:

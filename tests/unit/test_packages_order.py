@@ -88,6 +88,11 @@ def test_barriers_in_a_row_stay_in_a_row() -> None:
     assert planned("+a =a +b =b +c =c", {"b": {"a"}, "c": {"b"}}) == "+a =a +b =b +c =c"
 
 
+def test_circles_end() -> None:
+    with pytest.raises(ValueError, match="waits for itself"):
+        planned("=a +a =b", {"a": {"a"}})
+
+
 def test_provides_count() -> None:
     assert planned("+a =a +b =b", {"b": {"awk"}}, a={"awk"}) == "+a =a +b =b"
 

@@ -128,7 +128,8 @@ def test_good_verdict_and_bad_exit(tmp_path: Path) -> None:
 def test_panic(tmp_path: Path) -> None:
     body = (
         'event("begin", "10-a")\n'
-        'console("[ 1.0] Kernel panic - not syncing: Attempted to kill init!\\r\\n" + "x\\r\\n" * 90)\n'
+        'console("[ 1.0] Kernel panic - not syncing: Attempted to kill init!\\r\\n")\n'
+        'console("x\\r\\n" * 90)\n'
     )
     error = fails(tmp_path, body + "done()")
     assert "its kernel panicked in 10-a: Attempted to kill init!" in error.message

@@ -1,0 +1,164 @@
+"""Kernel modules as depmod reads them, and nothing more.
+
+depmod needs of each module its ``.modinfo``, its symbols and their versions;
+most of what it costs under emulation is decompressing everything else.  The
+guest's own depmod therefore reads copies that hold these sections only,
+uncompressed, under the modules' names (libkmod knows compression by the
+content's magic, not by the name).  What it writes is what it would have
+written for the modules themselves; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from selfinstall.errors import InputError
+from selfinstall.initramfs import cpio
+from selfinstall.initramfs.cpio import CpioEntry
+from selfinstall.initramfs.modules import read_module
+from selfinstall.rootfs.inspect import index_tar
+
+#: What libkmod looks at (libkmod-elf.c): information, symbols, their names and versions.
+KEPT = (b".modinfo", b".shstrtab", b"__ksymtab_strings", b"__versions")
+KEPT_BEGINNINGS = (b"__kcrctab", b"__version_ext")
+#: Of the symbol table, what is needed from others and what is given with a version.
+VERSION_SYMBOL = b"__crc_"
+SHT_NOBITS = 8
+#: e_ident: magic, class, byte order (ELF specification, figure 1-4).
+_MAGIC = b"\x7fELF"
+_ALIGNMENT = 8
+_MODULE = re.compile(r"(?:usr/)?lib/modules/[^/]+/kernel/.+\.ko(?:\.[a-z0-9]+)?$")
+
+
+#: Places in the unpacked file header: e_shoff, e_shnum, e_shstrndx.
+_TABLE, _COUNT, _NAMES = 5, 11, 12
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Form:
+    """The headers of one class and byte order (Elf32_Ehdr, Elf64_Shdr and so on).
+
+    :param table: the field of the file header that tells where the section table is.
+    :param table_at: where in the file that field is, bytes.
+    :param place_at: which field of a symbol tells its section.
+    """
+
+    header: struct.Struct
+    section: struct.Struct
+    table: struct.Struct
+    table_at: int
+    symbol: struct.Struct
+    place_at: int
+
+    @classmethod
+    def of(cls, content: bytes) -> _Form:
+        order = {1: "<", 2: ">"}[content[5]]
+        word, section, at, symbol, place_at = {
+            1: ("I", "10I", 32, "IIIBBH", 5),
+            2: ("Q", "IIQQQQIIQQ", 40, "IBBHQQ", 3),
+        }[content[4]]
+        return cls(
+            struct.Struct(f"{order}16xHHI3{word}I6H"),
+            struct.Struct(order + section),
+            struct.Struct(order + word),
+            at,
+            struct.Struct(order + symbol),
+            place_at,
+        )
+
+
+def strip(content: bytes, name: str) -> bytes:
+    """The module *content* without the sections that depmod does not read.
+
+    :param name: for the message.
+    :raises InputError: it is no ELF object, or a damaged one.
+    """
+    try:
+        return _strip(content)
+    except (struct.error, IndexError, KeyError, ValueError) as error:
+        raise InputError(f"{name} is no kernel module: {error}") from None
+
+
+def _strip(content: bytes) -> bytes:
+    if content[:4] != _MAGIC or len(content) < 64:
+        raise ValueError("no ELF header")
+    form = _Form.of(content)
+    header = form.header.unpack_from(content)
+    sections = [
+        list(form.section.unpack_from(content, header[_TABLE] + index * form.section.size))
+        for index in range(header[_COUNT])
+    ]
+    names = _data(content, sections[header[_NAMES]])
+    out = bytearray(content[: form.header.size])
+    new = _symbols(content, sections, names, form)
+    for section in sections:
+        title = _text(names, section[0])
+        if title not in new and title not in KEPT and not title.startswith(KEPT_BEGINNINGS):
+            section[1] = SHT_NOBITS
+        if section[1] == SHT_NOBITS:
+            continue
+        data = new.get(title) or _data(content, section)
+        section[4:6] = len(out), len(data)
+        out += data + bytes(-len(data) % _ALIGNMENT)
+    form.table.pack_into(out, form.table_at, len(out))
+    for section in sections:
+        out += form.section.pack(*section)
+    return bytes(out)
+
+
+def _symbols(
+    content: bytes, sections: list[list[int]], names: bytes, form: _Form
+) -> dict[bytes, bytes]:
+    """``.symtab`` and ``.strtab`` with those symbols only that depmod looks at."""
+    by_title = {_text(names, section[0]): section for section in sections}
+    if not {b".symtab", b".strtab"} <= by_title.keys():
+        return {}
+    strings = _data(content, by_title[b".strtab"])
+    table = bytearray(form.symbol.size)
+    kept = bytearray(1)
+    for symbol in form.symbol.iter_unpack(_data(content, by_title[b".symtab"])):
+        start = symbol[0]
+        if start and (not symbol[form.place_at] or strings.startswith(VERSION_SYMBOL, start)):
+            table += form.symbol.pack(len(kept), *symbol[1:])
+            kept += _text(strings, start) + b"\0"
+    kept += bytes(-len(kept) % _ALIGNMENT)
+    return {b".symtab": bytes(table), b".strtab": bytes(kept)}
+
+
+def _data(content: bytes, section: list[int]) -> bytes:
+    offset, size = section[4:6]
+    if offset + size > len(content):
+        raise ValueError("a section lies outside of the file")
+    return content[offset : offset + size]
+
+
+def _text(strings: bytes, start: int) -> bytes:
+    return strings[start : strings.index(b"\0", start)]
+
+
+def write_archive(deb: Path, offset: int, size: int, out: Path) -> None:
+    """Write the stripped modules of a package as a cpio archive, at ``payload/modules/VERSION/…``.
+
+    :param deb: a .deb whose ``data.tar`` is not compressed; it begins at *offset* and has
+        *size* bytes.
+    :param out: the archive; empty when the package has no modules.
+    :raises InputError: a module is damaged.
+    """
+    found = index_tar(deb, offset, size, lambda path: _MODULE.match(path) is not None)
+    paths = [path for path, entry in found.items() if entry.type == "file"]
+
+    def stripped(path: str) -> CpioEntry:
+        content = strip(read_module(found[path], path), path)
+        return cpio.regular(f"payload/modules/{path.partition('lib/modules/')[2]}", content, 0o644)
+
+    # Decompressors work outside of Python's lock, so threads are enough.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        entries = list(pool.map(stripped, paths))
+    with out.open("wb") as stream:
+        if entries:
+            cpio.write_cpio(stream, cpio.complete(entries))
