@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import shutil
 import tarfile
 import time
 from collections.abc import Iterator
@@ -12,12 +14,13 @@ from pathlib import Path
 from selfinstall.arch import Arch
 from selfinstall.events import OnEvent
 from selfinstall.image.label import make_esp, make_label
+from selfinstall.initramfs import stripped
 from selfinstall.initramfs.assemble import ExtraFile, InitramfsSpec, plan_entries, write_initramfs
 from selfinstall.initramfs.cpio import Region
 from selfinstall.initramfs.hooks import load_hook
 from selfinstall.initramfs.modules import KernelFiles, find_kernel
 from selfinstall.inputs import Inputs
-from selfinstall.packages.cache import folder_or
+from selfinstall.packages.cache import Cache, folder_or
 from selfinstall.packages.resolution import Fetched
 from selfinstall.plan import Plan
 from selfinstall.qemu.argv import AccelName, Drive, Machine
@@ -70,9 +73,11 @@ def assemble(
     fetched: tuple[Fetched, ...],
     inputs: Inputs,
     work: Path,
+    cache: Path | None = None,
 ) -> Assembled:
     """Write kernel, initramfs and payload into the folder *work*.
 
+    :param cache: the cache's folder; None for the user's.
     :raises InputError: programs, modules or the kernel are missing in the target.
     :raises HostError: a host program is missing, or the disk is full.
     """
@@ -103,6 +108,14 @@ def assemble(
     )
     initramfs = work / "initramfs"
     write_initramfs(initramfs, plan_entries(tree, spec))
+    if not any("lib/modules/" in path for path in inspection.layer):
+        # Else a module of the tarball's could hide behind a package's folder.
+        with_modules = [
+            deb
+            for deb, layer in zip(fetched, layers, strict=True)
+            if any("lib/modules/" in path for path in layer)
+        ]
+        _add_stripped_modules(initramfs, with_modules, cache)
     if plan.payload == "initramfs":
         spool.unlink()
         return Assembled(
@@ -119,6 +132,19 @@ def assemble(
         rootfs=spool,
         packages=_packages_tar(fetched, work) if fetched else None,
     )
+
+
+def _add_stripped_modules(initramfs: Path, fetched: list[Fetched], folder: Path | None) -> None:
+    """Append the archives of stripped modules; the kernel unpacks one archive after the other."""
+    with initramfs.open("ab") as stream:
+        for deb in fetched:
+            archive = Cache(folder).derived(
+                deb.package.sha256,
+                stripped.KIND,
+                functools.partial(stripped.write_archive, deb.path, deb.data_offset, deb.data_size),
+            )
+            with archive.open("rb") as source:
+                shutil.copyfileobj(source, stream, 1 << 20)
 
 
 def _kernel(tree: Tree, added: Tree) -> KernelFiles:

@@ -173,6 +173,7 @@ def _run_guest(
             prepared.fetched,
             prepared.inputs,
             work,
+            request.cache,
         )
     log = request.log or work / "console.log"
     try:

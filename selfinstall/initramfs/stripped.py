@@ -23,6 +23,8 @@ from selfinstall.initramfs.cpio import CpioEntry
 from selfinstall.initramfs.modules import read_module
 from selfinstall.rootfs.inspect import index_tar
 
+#: The name of these archives in the cache; to be changed with what :func:`write_archive` writes.
+KIND = "modules-1.cpio"
 #: What libkmod looks at (libkmod-elf.c): information, symbols, their names and versions.
 KEPT = (b".modinfo", b".shstrtab", b"__ksymtab_strings", b"__versions")
 KEPT_BEGINNINGS = (b"__kcrctab", b"__version_ext")

@@ -7,6 +7,7 @@ change, and what is taken out is verified first.  No locks.
     debs/SHA256.deb           packages as downloaded
     repacked/SHA256.deb       the same without compression, by the hash of the original
     repacked/SHA256.json      what the repacked file must be
+    derived/SHA256.KIND       other things made of a package, and SHA256.KIND.json likewise
     lists/KEY/                apt's verified index files for one set of sources
     tmp/                      what is being written
 """
@@ -22,7 +23,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from selfinstall.errors import HostError
@@ -114,7 +115,7 @@ class Cache:
         self.folder = default_folder(os.environ) if folder is None else folder.absolute()
         self._limit = limit
         try:
-            for name in ("debs", "repacked", "lists", "tmp"):
+            for name in ("debs", "repacked", "derived", "lists", "tmp"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder / "tmp"):
                 pass
@@ -197,6 +198,26 @@ class Cache:
             (folder / record.name).replace(record)
         return RepackedDeb(path=path, data_offset=place.data_offset, data_size=place.data_size)
 
+    def derived(self, sha256: str, kind: str, make: Callable[[Path], None]) -> Path:
+        """What *make* makes of the package with that hash; made once, then kept and verified.
+
+        :param kind: its name; a new one for each change of what *make* does.
+        :param make: writes the file whose path it is given.
+        """
+        path = self.folder / "derived" / f"{sha256}.{kind}"
+        record = path.with_name(f"{path.name}.json")
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            if json.loads(record.read_text())["sha256"] == sha256_of(path):
+                _touch(record)
+                return path
+        with self._temporary() as folder:
+            made = folder / path.name
+            make(made)
+            (folder / record.name).write_text(json.dumps({"sha256": sha256_of(made)}))
+            made.replace(path)
+            (folder / record.name).replace(record)
+        return path
+
     def _repacked_paths(self, sha256: str) -> tuple[Path, Path]:
         folder = self.folder / "repacked"
         return folder / f"{sha256}.deb", folder / f"{sha256}.json"
@@ -255,14 +276,15 @@ class Cache:
     def _entries(self, now: float) -> list[tuple[float, int, tuple[Path, ...]]]:
         """Age in seconds, bytes, and files of each package in the order of removal."""
         found: list[tuple[float, int, tuple[Path, ...]]] = []
-        for folder in ("debs", "repacked"):
+        for folder in ("debs", "repacked", "derived"):
             for path, age in _by_age(self.folder / folder, now):
-                if path.suffix != ".deb":
+                if path.suffix == ".json":
                     continue
-                record = path.with_suffix(".json")
+                name = path.stem if folder == "repacked" else path.name
+                record = path.with_name(f"{name}.json")
                 with contextlib.suppress(FileNotFoundError):
                     size = path.stat().st_size
-                    if folder == "repacked" and record.exists():
+                    if record.exists():
                         age = now - record.stat().st_mtime
                     found.append((age, size, (record, path)))
         return found
