@@ -13,11 +13,19 @@ fail() {
     exit 1
 }
 
+is_root() {
+    [ "$(id -u)" -eq 0 ]
+}
+
+has_sudo() {
+    command -v sudo >/dev/null
+}
+
 # as_root COMMAND…: run it as root, by sudo where needed.
 as_root() {
-    if [ "$(id -u)" -eq 0 ]; then
+    if is_root; then
         "$@"
-    elif command -v sudo >/dev/null; then
+    elif has_sudo; then
         sudo "$@"
     else
         fail "this needs root, and there is no sudo: $*"
@@ -34,6 +42,8 @@ install_packages() {
         esac
     done
     [ -n "$missing" ] || return 0
+    is_root || has_sudo ||
+        fail "there is no sudo; as root, run: apt-get install --no-install-recommends$missing"
     say "installing$missing"
     as_root apt-get -q update
     # shellcheck disable=SC2086  # a list of package names
@@ -43,12 +53,14 @@ install_packages() {
 
 # make_venv TREE [EXTRA]: TREE/.venv with the program of TREE in it, editable.
 make_venv() {
-    stamp=$1/.venv/selfinstall-$(cksum <"$1/pyproject.toml" | tr ' ' -)${2:+-$2}
+    # A folder that was moved or a project file that was changed needs a new one.
+    stamp=$1/.venv/made-for-$(printf '%s %s %s' "$1" "${2-}" "$(cat "$1/pyproject.toml")" | cksum | tr ' ' -)
     [ ! -e "$stamp" ] || return 0
     say "making $1/.venv"
     rm -rf "$1/.venv"
     "$PYTHON" -m venv "$1/.venv"
-    "$1/.venv/bin/pip" install -q --disable-pip-version-check -e "$1${2:+[$2]}"
+    "$1/.venv/bin/python" -m pip install -q --disable-pip-version-check -e "$1${2:+[$2]}" ||
+        fail "pip could not install what pyproject.toml names into $1/.venv"
     : >"$stamp"
 }
 
@@ -64,11 +76,28 @@ install_what_doctor_misses() {
 
 # rootfs_with_mmdebstrap FILE PACKAGES: a minimal trixie in FILE, as root or in a user namespace.
 rootfs_with_mmdebstrap() {
-    mode=unshare
-    [ "$(id -u)" -ne 0 ] || mode=root
-    say "making $1 by mmdebstrap --mode=$mode --variant=minbase --include=$2 trixie"
     # The right suffix tells mmdebstrap how to compress; the right name comes when it is whole.
     unfinished=${1%.tar.zst}.unfinished.tar.zst
-    mmdebstrap --quiet --mode="$mode" --variant=minbase --include="$2" trixie "$unfinished"
-    mv "$unfinished" "$1"
+    set -- "$1" --quiet --variant=minbase "--include=$2" trixie "$unfinished"
+    file=$1
+    shift
+    if is_root; then
+        mode=root by=''
+    elif obstacle=$(unshare --user --map-root-user --map-auto true 2>&1); then
+        mode=unshare by=''
+    elif has_sudo; then
+        say "by sudo, since $(id -un) may make no user namespace of many ids: $obstacle"
+        mode=root by=as_root
+    else
+        fail "$(id -un) may make no user namespace of many ids, which mmdebstrap needs: $obstacle" \
+            "(see subuid(5) and newuidmap(1)); or let root make the tarball:" \
+            "mmdebstrap --variant=minbase --include=systemd-sysv,udev trixie trixie.tar.zst"
+    fi
+    say "making $file: mmdebstrap --mode=$mode $*"
+    $by mmdebstrap "--mode=$mode" "$@" || {
+        rm -f "$unfinished"
+        fail "mmdebstrap could not make $file"
+    }
+    [ -z "$by" ] || as_root chown "$(id -u):$(id -g)" "$unfinished"
+    mv "$unfinished" "$file"
 }

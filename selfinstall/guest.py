@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import shutil
 import tarfile
 import time
@@ -103,6 +104,7 @@ def assemble(
             *_rendered(plan, arch),
             *_label(plan, work),
             *_inputs(plan, inputs),
+            *_acls(inspection),
             *(_payload(spool, fetched) if plan.payload == "initramfs" else ()),
         ),
     )
@@ -200,6 +202,12 @@ def _inputs(plan: Plan, inputs: Inputs) -> Iterator[ExtraFile]:
         yield ExtraFile(f"selfinstall/secrets/{name}", 0o600, content)
     for name, (_, content) in zip(plan.customize_hooks, inputs.customize, strict=True):
         yield ExtraFile(f"selfinstall/customize/{name}", 0o755, content)
+
+
+def _acls(inspection: Inspection) -> Iterator[ExtraFile]:
+    if inspection.acl_attributes:
+        names = b"".join(os.fsencode(name) + b"\0" for name in inspection.acl_attributes)
+        yield ExtraFile("selfinstall/acl-attributes", 0o644, names)
 
 
 def _payload(spool: Path, fetched: tuple[Fetched, ...]) -> Iterator[ExtraFile]:

@@ -386,6 +386,7 @@ def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> d
         "PACKAGES_SERIAL": "selfinstall-debs",
         "PAYLOAD": plan.payload,
         "ROOTFS_BYTES": str(facts.tar_bytes),
+        "ACLS": "text" if facts.acl_texts else "attributes",
         "PACKAGES_TOTAL": str(len(plan.resolution.packages)),
         "LABEL_TAIL_SECTOR": str(plan.disk.size // SECTOR - LABEL_TAIL_SECTORS),
         "ROOT_PARTITION": str(plan.disk.root.number),

@@ -173,5 +173,5 @@ def _leave(supervisor: Supervisor) -> None:
     """Ask qemu to end; what does not listen is killed by the session."""
     supervisor.quit()
     end = supervisor.seconds + FAREWELL
-    while supervisor.exit is None and supervisor.seconds < end:
-        supervisor.step()
+    while supervisor.exit is None and (left := end - supervisor.seconds) > 0:
+        supervisor.step(left)

@@ -72,7 +72,8 @@ class Session:
             if ready & selectors.EVENT_READ:
                 said += self._take(key.data)
         if ended:
-            for name in list(self._open):
+            # What is watched beside (a terminal) would make us wait for a key.
+            for name in (*self._sockets, STDERR):
                 while chunk := self._take(name):
                     said += chunk
             self._reap()

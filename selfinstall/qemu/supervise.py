@@ -145,18 +145,18 @@ class Supervisor:
         if self._on_trial and math.isfinite(self._trial):
             raise NoSignOfLife(reason, certain=False)
 
-    def step(self) -> tuple[list[str], list[tuple[str, bytes]]]:
+    def step(self, wait: float = INTERVAL) -> tuple[list[str], list[tuple[str, bytes]]]:
         """Wait a moment for news.
 
-        :returns: new lines of the console, and what other ports and watched streams said.
-        :raises GuestHung: nothing moved for too long.
-        :raises NoSignOfLife: the trial failed.
-        :raises HostError: the host's disk is full, or qemu failed.
+        :param wait: seconds at most.
+        :returns: new lines of the console; and the raw bytes of the console, the ports and
+            what else is watched, as (name, bytes) in the order they came.
+        :raises HostError: the log cannot be written.
         """
         lines: list[str] = []
         rest: list[tuple[str, bytes]] = []
         novel = self.console.novel
-        for name, data in self.session.read(min(self._interval, self._watchdog.remaining)):
+        for name, data in self.session.read(min(wait, self._interval, self._watchdog.remaining)):
             if name == ports.CONSOLE:
                 self._keep(data)
                 lines += self.console.feed(data)
@@ -177,7 +177,9 @@ class Supervisor:
     def judge(self) -> None:
         """Raise when there is reason to; to be called after the news of :meth:`step` were used.
 
-        Raises as :meth:`step` says.
+        :raises GuestHung: nothing moved for too long.
+        :raises NoSignOfLife: the trial failed.
+        :raises HostError: the host's disk is full, or qemu failed.
         """
         now = self._clock()
         if self.exit is not None:

@@ -32,6 +32,8 @@ FILE_LIMIT = 1 << 20
 #: All captured text files or keyrings together.
 TOTAL_LIMIT = 16 << 20
 KEYRING_COUNT = 64
+#: Members that are remembered for their access control lists.
+ACL_COUNT = 1 << 16
 SOURCES_COUNT = 256
 #: What a program's header needs at most, ELF64.
 ELF_HEADER = 64
@@ -88,10 +90,15 @@ class Collection:
         self._sources = _Budget(SOURCES_COUNT)
         self._keyrings = _Budget(KEYRING_COUNT)
         self._others = _Budget(KEYRING_COUNT, warn=False)
+        self._acls = _Budget(ACL_COUNT)
         self.boot_files: set[str] = set()
         self.warnings: list[str] = []
         self.members = 0
         self.content_bytes = 0
+        self.acl_texts = False
+        #: Names of members whose access control lists are extended attributes and no text.
+        self.acl_attributes: list[str] = []
+        self.acls_left_out = 0
         #: The folder below which a dpkg database lies, when it is not the root.
         self.nested: str | None = None
 
@@ -104,6 +111,8 @@ class Collection:
                 self._layer.add(member)
             else:
                 self._layer.forget(member.path)
+        if member.acls is not None:
+            self._add_acls(member)
         path = member.path
         if path in self._small:
             # A later member replaces an earlier one.
@@ -118,6 +127,14 @@ class Collection:
             self._add_file(member, reader)
         if self.nested is None and path.endswith(f"/{STATUS}"):
             self.nested = path.removesuffix(f"/{STATUS}")
+
+    def _add_acls(self, member: Member) -> None:
+        if member.acls == "text":
+            self.acl_texts = True
+        elif self._acls.take(len(member.name)):
+            self.acl_attributes.append(member.name.rstrip("/"))
+        else:
+            self.acls_left_out += 1
 
     def _add_file(self, member: Member, reader: Reader) -> None:
         path = member.path

@@ -47,6 +47,8 @@ class RootfsFacts:
     :param sources: apt's source files, as (path, text).
     :param keyrings: OpenPGP keyrings that apt could use, as (path, bytes).
     :param machine_id: whether ``/etc/machine-id`` holds an id.
+    :param acl_texts: whether members have access control lists as text, which ``tar --acls``
+        writes; else such lists are extended attributes, if there are any.
     """
 
     name: str
@@ -69,3 +71,4 @@ class RootfsFacts:
     sources: tuple[tuple[str, str], ...]
     keyrings: tuple[tuple[str, bytes], ...]
     machine_id: bool
+    acl_texts: bool = False

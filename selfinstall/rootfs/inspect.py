@@ -33,11 +33,14 @@ class Inspection:
     :param dpkg_status: its ``/var/lib/dpkg/status`` as it is.
     :param layer: what an initramfs could need of it, for
         :class:`selfinstall.rootfs.tree.Tree`; empty without spool.
+    :param acl_attributes: where ``facts.acl_texts``, the names of those members whose access
+        control lists are extended attributes nevertheless.
     """
 
     facts: RootfsFacts
     dpkg_status: bytes
     layer: dict[str, Entry]
+    acl_attributes: tuple[str, ...] = ()
 
 
 def inspect(
@@ -85,6 +88,8 @@ def _inspect(
     ignored = sum(len(piece) for piece in reader.rest() if piece.strip(b"\0"))
     if ignored:
         on_event(Event("warning", STEP, message=_IGNORED))
+    if found.acl_texts and found.acls_left_out:
+        found.warnings.append(f"{found.acls_left_out} members lose their access control lists")
     for warning in found.warnings:
         on_event(Event("warning", STEP, message=warning))
     return _conclude(raw, name, found, compression, reader.position)
@@ -148,5 +153,7 @@ def _conclude(
         sources=sources,
         keyrings=findings.keyrings(found, apt_sources),
         machine_id=bool(re.fullmatch("[0-9a-f]{32}", (found.text("etc/machine-id") or "").strip())),
+        acl_texts=found.acl_texts,
     )
-    return Inspection(facts, status, found.layer(tar_bytes))
+    again = tuple(found.acl_attributes) if found.acl_texts else ()
+    return Inspection(facts, status, found.layer(tar_bytes), again)

@@ -13,6 +13,7 @@ from selfinstall.rootfs.readers import Reader
 from selfinstall.rootfs.source import MAKE_AGAIN, shown
 
 MemberType = Literal["file", "dir", "symlink", "link", "other"]
+AclForm = Literal["text", "attributes"]
 
 
 @dataclasses.dataclass(slots=True)
@@ -20,6 +21,7 @@ class Member:
     """One member.
 
     :param path: without leading ``/`` or ``./``; empty for the root folder itself.
+    :param name: the same as the archive writes it.
     :param type: ``link`` is a hard link, ``other`` a device, fifo or the like.
     :param mode: permission bits.
     :param size: of the file, bytes; holes count.
@@ -27,9 +29,11 @@ class Member:
     :param stored: bytes of data in the archive.
     :param target: where a link points; normalised for hard links.
     :param pieces: where the data of a sparse file goes, None for an ordinary one.
+    :param acls: how its access control lists are stored, None when it has none.
     """
 
     path: str
+    name: str
     type: MemberType
     mode: int
     size: int
@@ -37,6 +41,7 @@ class Member:
     stored: int
     target: str
     pieces: SparseMap | None
+    acls: AclForm | None
 
 
 _TYPES: dict[bytes, MemberType] = {
@@ -145,6 +150,7 @@ class Members:
         target = pax.get("linkpath", header.target) if kind in ("symlink", "link") else b""
         member = Member(
             path,
+            headers.text(name),
             kind,
             header.mode,
             stored if kind == "file" else 0,
@@ -152,6 +158,7 @@ class Members:
             stored,
             self._path(target, "hard link to") if kind == "link" else headers.text(target),
             None,
+            _acl_form(pax) if kind not in ("symlink", "link") else None,
         )
         start = member.offset
         if kind == "file" and (header.type == b"S" or sparse.is_sparse(pax)):
@@ -191,3 +198,18 @@ class Members:
         member.stored -= member.offset - start
         member.pieces = sparse.check(pieces, member.size, member.stored)
         return start
+
+
+def _acl_form(pax: PaxRecords) -> AclForm | None:
+    """``text`` is what ``tar --acls`` writes, ``attributes`` what only ``tar --xattrs`` did.
+
+    As attributes they stand when just one of the two lists (access, default) has no text.
+    """
+    if not pax:
+        return None
+    kinds = ("access", "default")
+    texts = {kind for kind in kinds if f"SCHILY.acl.{kind}" in pax}
+    attributes = {kind for kind in kinds if f"SCHILY.xattr.system.posix_acl_{kind}" in pax}
+    if attributes - texts:
+        return "attributes"
+    return "text" if texts else None

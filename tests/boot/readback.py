@@ -96,7 +96,7 @@ class Content:
     type: str
     mode: int
     owner: tuple[int, int]
-    mtime: int
+    mtime: float
     size: int
     digest: str
     target: str

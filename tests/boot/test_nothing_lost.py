@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import struct
 import subprocess
 import tarfile
 from pathlib import Path
@@ -17,12 +18,17 @@ from zstandard import ZstdDecompressor
 from selfinstall.arch import all_arches
 
 #: What a build changes, and nothing else (docs: "What is changed").
-CHANGED = {
-    "etc/fstab", "etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf",
-    "etc/shadow", "etc/shadow-", "etc/passwd-", "boot/grub/grubenv",
-}  # fmt: skip
-#: GNU tar's and libarchive's headers for what ustar has no room for.
-ATTRIBUTES = ("SCHILY.xattr.", "SCHILY.acl.")
+CHANGED = {"etc/fstab", "etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf"}
+#: What a build adds lies below these, and nowhere else.
+ADDED = (
+    "boot/efi", "boot/grub", "etc/default/grub.d", "etc/systemd", "etc/hosts", "lost+found",
+    "usr/local/sbin/selfinstall-grow-root",
+)  # fmt: skip
+XATTR = "SCHILY.xattr."
+#: An access control list as tar writes it, and as an attribute (linux/posix_acl_xattr.h).
+ACL_TEXT = "SCHILY.acl."
+ACL_ATTRIBUTE = "SCHILY.xattr.system.posix_acl_"
+ACL_TAGS = {0x01: "user", 0x02: "user", 0x04: "group", 0x08: "group", 0x10: "mask", 0x20: "other"}
 
 
 def odd_members() -> list[tuple[tarfile.TarInfo, bytes]]:
@@ -66,6 +72,7 @@ def odd_members() -> list[tuple[tarfile.TarInfo, bytes]]:
     add("before-1970", b"11", mtime=-86400 * 365 * 50)
     add("after-2038", b"12", mtime=4_000_000_000)
     add("1970", b"12b", mtime=0)
+    add("parts of a second", b"12c", mtime=1_600_000_000.25)
     add(
         "attributes",
         b"13",
@@ -155,27 +162,48 @@ def contents(tar: Path) -> tuple[dict[str, Content], set[frozenset[str]], set[st
                 type=str(member.type if not member.isreg() else tarfile.REGTYPE),
                 mode=member.mode & 0o7777,
                 owner=(member.uid, member.gid),
-                mtime=int(member.mtime // 1),
+                mtime=member.mtime,
                 size=member.size if member.isfile() else 0,
                 digest=digest,
                 target=member.linkname,
                 device=(member.devmajor, member.devminor) if device else (0, 0),
-                attributes=tuple(
-                    sorted(
-                        (key, acl(value) if ".acl." in key else value)
-                        for key, value in member.pax_headers.items()
-                        if key.startswith(ATTRIBUTES)
-                    )
-                ),
+                attributes=tuple(sorted(attributes(member.pax_headers).items())),
             )
     return found, {frozenset(names) for names in links.values()}, holes
 
 
-def acl(text: str) -> str:
-    """An access control list in one form, whoever wrote it."""
-    return ",".join(
-        sorted(entry.split("#")[0].strip() for entry in text.replace("\n", ",").split(","))
-    )
+def attributes(headers: dict[str, str]) -> dict[str, str]:
+    """Extended attributes, access control lists in one form, whoever wrote them."""
+    found = {}
+    for key, value in headers.items():
+        if key.startswith(ACL_TEXT):
+            acl = acl_of_text(value)
+        elif key.startswith(ACL_ATTRIBUTE):
+            acl = acl_of_attribute(value.encode("utf-8", "surrogateescape"))
+        else:
+            if key.startswith(XATTR):
+                found[key] = value
+            continue
+        # Three entries are no more than the mode says.
+        if acl.count(",") > 2 or key.endswith("default"):
+            found[f"acl.{key[-7:].strip('_.')}"] = acl
+    return found
+
+
+def acl_of_text(text: str) -> str:
+    entries = text.replace("\n", ",").split(",")
+    return ",".join(sorted(entry.split("#")[0].strip() for entry in entries))
+
+
+def acl_of_attribute(value: bytes) -> str:
+    entries = []
+    for tag, rights, number in struct.iter_unpack("<HHI", value[4:]):
+        name = str(number) if tag in (0x02, 0x08) else ""
+        letters = "".join(
+            c if rights & bit else "-" for c, bit in zip("rwx", (4, 2, 1), strict=True)
+        )
+        entries.append(f"{ACL_TAGS[tag]}:{name}:{letters}")
+    return ",".join(sorted(entries))
 
 
 @pytest.mark.parametrize("payload", ["initramfs", "disk"])
@@ -195,9 +223,12 @@ def test_nothing_is_lost(complete: Path, tmp_path: Path, payload: str) -> None:
         if path not in CHANGED and path not in same_but_time(expected, after.get(path), path)
     }
     assert different == {}
+    assert {p for p in after if p not in before and not p.startswith(ADDED)} == set()
     assert links <= links_after
     assert holes <= holes_after | {p for p in holes if after[p].size == 0}
     assert len(before) > 5000 and "srv/odd/attributes" in before
+    # Both forms are there: mmdebstrap's, and tar's own.
+    assert after["var/log/journal"].attributes and after["srv/odd/acl"].attributes
 
 
 def same_but_time(expected: Content, found: Content | None, path: str) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Arch:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(accel, "KVM", tmp_path / "kvm")
+    (tmp_path / "kvm").touch()
     for name in PROGRAMS:
         make_program(tmp_path / "bin" / name)
     real = arch.get("amd64")
@@ -38,7 +40,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Arch:
         Firmware(name="bios", title="SeaBIOS"),
         Firmware(name="efi", title="OVMF", package="ovmf", files=(files,)),
     )
-    return dataclasses.replace(real, firmwares=firmwares)
+    # The machine that runs this test has KVM for it, whatever it is.
+    qemu = dataclasses.replace(real.qemu, kvm_hosts=(os.uname().machine,))
+    return dataclasses.replace(real, firmwares=firmwares, qemu=qemu)
 
 
 def missing(machine: Arch, tmp_path: Path) -> dict[str, str]:

@@ -18,6 +18,7 @@ from selfinstall import errors
 from selfinstall.cli import run as run_module
 from selfinstall.cli.run import run
 from selfinstall.events import Event
+from selfinstall.qemu.argv import Forward
 
 Captured = pytest.CaptureFixture[str]
 
@@ -162,7 +163,8 @@ def test_verify_tests_every_firmware_by_default(library: Library, capsys: Captur
 
 
 def test_boot_passes_its_options_on(library: Library) -> None:
-    assert command("boot i.img --write --firmware bios") == 0
+    line = "boot i.img --write --firmware bios --forward 2222:22 --forward 8080:80"
+    assert command(line) == 0
     assert command("boot i.img") == 0
     first, second = library.calls
     assert first == {
@@ -174,8 +176,9 @@ def test_boot_passes_its_options_on(library: Library) -> None:
         "smp": None,
         "qemu": None,
         "write": True,
+        "forwards": (Forward(host=2222, guest=22), Forward(host=8080, guest=80)),
     }
-    assert (second["write"], second["firmware"]) == (False, None)
+    assert (second["write"], second["firmware"], second["forwards"]) == (False, None, ())
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

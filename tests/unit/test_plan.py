@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,17 @@ def test_rendered_files() -> None:
     made = make_plan(hostname="it's", user="jo")
     for name, text in guest.rendered(made, AMD64).items():
         check(f"rendered-amd64-{name.replace('/', '-')}", text)
+
+
+@pytest.mark.parametrize("name", ["settings", "files/grub.cfg"])
+def test_what_shells_read_is_clean_for_shellcheck(name: str) -> None:
+    text = guest.rendered(make_plan(hostname="it's", user="jo"), AMD64)[name]
+    # SC2034: these variables are for others.
+    done = subprocess.run(
+        ["shellcheck", "--shell=sh", "--exclude=SC2034", "-"],
+        input=text, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 def test_sfdisk_script() -> None:

@@ -313,3 +313,31 @@ def test_spool_keeps_holes(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     assert spool.read_bytes() == plain
     assert spool.stat().st_blocks * 512 < 4 << 20
+
+
+def with_headers(path: str, type: bytes, *keys: str) -> tuple[tarfile.TarInfo, bytes]:
+    info, data = member(path, type=type)
+    info.pax_headers = dict.fromkeys(keys, "x")
+    return info, data
+
+
+def test_forms_of_access_control_lists(tmp_path: Path) -> None:
+    """tar cannot restore both forms at once: what an archive holds must be known."""
+    access, default = (f"SCHILY.xattr.system.posix_acl_{kind}" for kind in ("access", "default"))
+    text = with_headers("./text", tarfile.REGTYPE, "SCHILY.acl.access")
+    both = with_headers("./both", tarfile.REGTYPE, "SCHILY.acl.access", access)
+    attributes = [
+        with_headers("./-a\n", tarfile.REGTYPE, access),
+        with_headers("./folder", tarfile.DIRTYPE, default),
+        with_headers("./partly", tarfile.DIRTYPE, "SCHILY.acl.access", access, default),
+        with_headers("./link", tarfile.LNKTYPE, access),
+    ]
+
+    def found(*members: tuple[tarfile.TarInfo, bytes]) -> tuple[bool, tuple[str, ...]]:
+        inspection = inspect_bytes(tar(rootfs(members), tarfile.PAX_FORMAT), tmp_path)
+        return inspection.facts.acl_texts, inspection.acl_attributes
+
+    assert found() == (False, ())
+    assert found(*attributes) == (False, ())
+    assert found(text, both) == (True, ())
+    assert found(*attributes, text) == (True, ("./-a\n", "./folder", "./partly"))
