@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from pathlib import Path
 
 from selfinstall import request, verification
 from selfinstall.errors import InputError
 from selfinstall.events import Event, OnEvent, ignore
+from selfinstall.host import workspace
 from selfinstall.image.inspect import inspect_image
 from selfinstall.packages.cache import folder_or
 from selfinstall.qemu.argv import Forward, Network
@@ -49,10 +49,10 @@ def boot(
     )
     made = dataclasses.replace(made, network=Network(forwards=forwards))
     on_event(Event("note", "boot", message=HOW_TO_QUIT))
-    with tempfile.TemporaryDirectory(prefix="selfinstall-") as folder:
+    with workspace() as work:
         boot_interactive(
-            dataclasses.replace(made, scratch=Path(folder)),
+            dataclasses.replace(made, scratch=work),
             wanted=accel,
-            cache=folder_or(cache, Path(folder)),
+            cache=folder_or(cache, work),
             on_event=on_event,
         )

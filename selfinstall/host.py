@@ -1,9 +1,12 @@
-"""What the host has: programs, found also where unprivileged users do not look."""
+"""What the host has: programs, also where users do not look, and room for temporary files."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from selfinstall.errors import HostError
@@ -29,3 +32,28 @@ def require_program(name: str, package: str) -> Path:
     if found is None:
         raise HostError(f"the program {name} is not installed", f"sudo apt install {package}")
     return found
+
+
+def temporary_folder() -> Path:
+    """Where temporary files go: TMPDIR, else /var/tmp, since /tmp is often memory (FHS 5.15)."""
+    return Path(os.environ.get("TMPDIR") or "/var/tmp").absolute()
+
+
+@contextlib.contextmanager
+def workspace() -> Iterator[Path]:
+    """A private folder for what is temporary (mkdtemp makes it 0700), gone afterwards.
+
+    :raises HostError: it cannot be made.
+    """
+    parent = temporary_folder()
+    try:
+        folder = tempfile.TemporaryDirectory(
+            prefix="selfinstall-", dir=parent, ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        raise HostError(
+            f"cannot make a temporary folder in {parent}: {error.strerror}",
+            "set TMPDIR to a folder that you can write to",
+        ) from None
+    with folder as name:
+        yield Path(name)

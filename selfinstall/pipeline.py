@@ -19,6 +19,7 @@ from selfinstall import guest, manifest, plan
 from selfinstall.arch import Arch
 from selfinstall.errors import GuestFailed
 from selfinstall.events import Event, OnEvent, ignore
+from selfinstall.host import temporary_folder, workspace
 from selfinstall.image.seal import disk_errors, publish, unfinished
 from selfinstall.inputs import Inputs, read_inputs
 from selfinstall.packages.aptroot import AptRoot
@@ -69,7 +70,7 @@ def make_plan(request: Request, on_event: OnEvent = ignore) -> Plan:
 
     :raises SelfinstallError: as :func:`build` before its guest runs.
     """
-    with _workspace() as work:
+    with workspace() as work:
         return _prepare(request, work, Clock(on_event), spool=None).plan
 
 
@@ -87,7 +88,7 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
     clock = Clock(on_event)
     private = read_inputs(request).private
     output = plan.output_path(request)
-    with unfinished(output, private=private) as image, _workspace() as work, disk_errors(work):
+    with unfinished(output, private=private) as image, workspace() as work, disk_errors(work):
         prepared = _prepare(request, work, clock, spool=work / "rootfs.tar")
         disk = image if request.format == "raw" else work / "disk.raw"
         report = _run_guest(request, prepared, disk, work, clock)
@@ -105,13 +106,6 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
             manifest.write(content, request.manifest)
         publish(image, output)
     return Result(image=output, manifest=content, seconds=clock.seconds, log=request.log)
-
-
-@contextlib.contextmanager
-def _workspace() -> Iterator[Path]:
-    """A private folder for all that is temporary (mkdtemp makes it 0700)."""
-    with tempfile.TemporaryDirectory(prefix="selfinstall-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 def _prepare(request: Request, work: Path, clock: Clock, *, spool: Path | None) -> Prepared:
@@ -220,7 +214,9 @@ def _keep_log(log: Path, request: Request) -> Path | None:
         return request.log
     if not log.exists():
         return None
-    descriptor, name = tempfile.mkstemp(prefix="selfinstall-", suffix=".log")
+    descriptor, name = tempfile.mkstemp(
+        prefix="selfinstall-", suffix=".log", dir=temporary_folder()
+    )
     with os.fdopen(descriptor, "wb") as kept, log.open("rb") as stream:
         shutil.copyfileobj(stream, kept)
     return Path(name)

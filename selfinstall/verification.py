@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from selfinstall import request
 from selfinstall.arch import Arch
 from selfinstall.errors import InputError, UsageError
 from selfinstall.events import OnEvent, ignore
+from selfinstall.host import workspace
 from selfinstall.image.inspect import ImageFacts, inspect_image
 from selfinstall.packages.cache import folder_or
 from selfinstall.qemu.argv import AccelName
@@ -68,8 +68,7 @@ def verify(
     facts = inspect_image(image)
     chosen = arch_of(facts, arch)
     names = firmware or _firmwares(facts, chosen)
-    with tempfile.TemporaryDirectory(prefix="selfinstall-") as folder:
-        work = Path(folder)
+    with workspace() as work:
         verified = []
         for name in names:
             boot = machine(facts, chosen, name, memory=memory, smp=smp, qemu=qemu, scratch=work)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-import tempfile
 import uuid
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ from selfinstall import arch as arches
 from selfinstall import loader as loaders
 from selfinstall.arch import Arch
 from selfinstall.errors import InputError
+from selfinstall.host import workspace
 from selfinstall.image.label import HEAD_SECTORS
 from selfinstall.layout import SECTOR
 from selfinstall.qemu import qemu_img
@@ -74,8 +74,8 @@ def inspect_image(path: Path) -> ImageFacts:
     if not path.is_file():
         raise InputError(f"{path}: no such image file")
     info = qemu_img.info(path)
-    with tempfile.TemporaryDirectory(prefix="selfinstall-") as folder:
-        head_file = Path(folder) / "head"
+    with workspace() as work:
+        head_file = work / "head"
         qemu_img.read_head(path, info.format, head_file, HEAD_SECTORS * SECTOR)
         head = head_file.read_bytes()
     partitions = parse_gpt(head)

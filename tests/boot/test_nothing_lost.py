@@ -212,7 +212,6 @@ def test_nothing_is_lost(complete: Path, tmp_path: Path, payload: str) -> None:
     image = tmp_path / "odd.img"
     selfinstall(
         "--tarball", tarball, "-o", image, "--payload", payload, "--no-verify",
-        *(["--memory", "4096"] if payload == "initramfs" else []),
     )  # fmt: skip
     arch = all_arches()["amd64"]
     before, links, holes = contents(tarball)
