@@ -77,7 +77,7 @@ def test_a_kernel_less_tarball_becomes_a_machine(
     console.run("apt-get -qq -y install linux-image-cloud-amd64 >/dev/null 2>&1")
     cloud = console.run("ls /boot/vmlinuz-*cloud*").removeprefix("/boot/vmlinuz-")
     assert cloud != before
-    console.run(f"apt-get -qq -y purge linux-image-amd64 linux-image-{before} >/dev/null 2>&1")
+    # Of equal versions, GRUB takes the flavour that sorts last.
     console.child.sendline("reboot")
     console.login(PASSWORD)
     assert console.run("uname -r") == cloud
