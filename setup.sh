@@ -94,7 +94,8 @@ rootfs_with_mmdebstrap() {
             "mmdebstrap --variant=minbase --include=systemd-sysv,udev trixie trixie.tar.zst"
     fi
     say "making $file: mmdebstrap --mode=$mode $*"
-    $by mmdebstrap "--mode=$mode" "$@" || {
+    # HOME: in its namespace dpkg is another user, who may not look for its settings there.
+    $by env -u HOME mmdebstrap "--mode=$mode" "$@" || {
         rm -f "$unfinished"
         fail "mmdebstrap could not make $file"
     }

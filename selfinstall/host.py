@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -13,6 +14,9 @@ from selfinstall.errors import HostError
 
 #: sfdisk and mkfs.vfat live there, and Debian leaves these folders out of ordinary users' PATH.
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+#: How a write says that there is no room: disk, quota, file-size limit.
+NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 def search_path() -> str:
@@ -57,3 +61,16 @@ def workspace() -> Iterator[Path]:
         ) from None
     with folder as name:
         yield Path(name)
+
+
+@contextlib.contextmanager
+def room_in(
+    folder: Path, hint: str = "make room there, or set TMPDIR to a folder that has it"
+) -> Iterator[None]:
+    """Turns "no room" into the :class:`HostError` that names *folder*."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise HostError(f"no space left in {folder}", hint) from error

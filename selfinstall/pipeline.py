@@ -19,8 +19,8 @@ from selfinstall import guest, manifest, plan
 from selfinstall.arch import Arch
 from selfinstall.errors import GuestFailed
 from selfinstall.events import Event, OnEvent, ignore
-from selfinstall.host import temporary_folder, workspace
-from selfinstall.image.seal import disk_errors, publish, unfinished
+from selfinstall.host import room_in, temporary_folder, workspace
+from selfinstall.image.seal import publish, unfinished
 from selfinstall.inputs import Inputs, read_inputs
 from selfinstall.packages.aptroot import AptRoot
 from selfinstall.packages.cache import Cache
@@ -88,7 +88,7 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
     clock = Clock(on_event)
     private = read_inputs(request).private
     output = plan.output_path(request)
-    with unfinished(output, private=private) as image, workspace() as work, disk_errors(work):
+    with unfinished(output, private=private) as image, workspace() as work, room_in(work):
         prepared = _prepare(request, work, clock, spool=work / "rootfs.tar")
         disk = image if request.format == "raw" else work / "disk.raw"
         report = _run_guest(request, prepared, disk, work, clock)

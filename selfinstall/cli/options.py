@@ -43,7 +43,7 @@ VERBOSE = _switch(
     "--verbose",
     dest="verbose",
     tally=True,
-    text="Print notes and qemu's command too; twice: tracebacks of internal errors.",
+    text="Print notes and beginnings of steps too; twice: tracebacks of internal errors.",
 )
 JSON_EVENTS = _switch(
     "--json", dest="json", text="Write events to standard output, one JSON object a line."

@@ -13,6 +13,7 @@ from selfinstall.cli.parser import Command, parse
 from selfinstall.cli.signals import interruptible
 from selfinstall.cli.streams import OutputClosed, printable, put
 from selfinstall.errors import GuestFailed, HostError, Interrupted, SelfinstallError
+from selfinstall.host import NO_ROOM
 
 #: EX_SOFTWARE of sysexits.h.
 BUG = 70
@@ -21,9 +22,7 @@ NOBODY_READS = 141
 #: Conditions of the host that may surface anywhere: full disks, worn disks, limits.
 _HOST_ERRNO = frozenset(
     {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
+        *NO_ROOM,
         errno.EROFS,
         errno.EIO,
         errno.EACCES,
@@ -34,7 +33,6 @@ _HOST_ERRNO = frozenset(
         errno.EAGAIN,
     }
 )
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def _tell(*lines: str) -> None:
@@ -65,7 +63,7 @@ def _as_host_error(error: OSError | MemoryError) -> HostError | None:
         return None
     where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
     hint = None
-    if error.errno in _FULL:
+    if error.errno in NO_ROOM:
         hint = "free some space, or name other file systems by -o, --cache and TMPDIR"
     return HostError(f"{error.strerror}{where}", hint)
 

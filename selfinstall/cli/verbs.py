@@ -120,10 +120,8 @@ def boot(command: Command) -> int:
     """Run an image with its console on the terminal."""
     from selfinstall.boot import boot as boot_image
 
-    # No bars: the terminal is the guest's.
-    on_event: OnEvent = ignore
-    if not command.get("quiet"):
-        on_event = Plain(sys.stderr, command.get("verbose", 0) > 0)
+    # No bars: the terminal is the guest's.  Notes even so: one tells how to leave it.
+    on_event: OnEvent = ignore if command.get("quiet") else Plain(sys.stderr, verbose=True)
     boot_image(
         command.get("file"),
         firmware=command.get("firmware"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -46,17 +45,3 @@ def publish(path: Path, output: Path) -> None:
         path.replace(output)
     except OSError as error:
         raise HostError(f"cannot name the image {output}: {error.strerror}") from None
-
-
-@contextlib.contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a full disk into the error that names *folder*."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise HostError(
-            f"no space left in {folder}",
-            "free some, or choose another folder (-o, TMPDIR, --cache)",
-        ) from None

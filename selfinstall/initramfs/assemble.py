@@ -8,11 +8,11 @@ the order of loading.
 from __future__ import annotations
 
 import dataclasses
-import errno
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from selfinstall.errors import HostError, InputError
+from selfinstall.host import NO_ROOM
 from selfinstall.initramfs import cpio
 from selfinstall.initramfs.cpio import CpioEntry, Region
 from selfinstall.initramfs.elf import find_program, library_closure
@@ -29,7 +29,6 @@ ACCOUNTS = {
     "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n",
     "etc/group": b"root:x:0:\n",
 }
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from types import TracebackType
 
 from selfinstall.errors import InputError
 from selfinstall.events import Event, OnEvent, ignore
+from selfinstall.host import room_in
 from selfinstall.packages import localrepo, sources
-from selfinstall.packages.cache import Cache, space_errors
+from selfinstall.packages.cache import Cache
 from selfinstall.packages.hostapt import Output, acquire_settings, password_files, require_programs
 from selfinstall.packages.hostapt import run as run_program
 from selfinstall.packages.keys import Keys
@@ -101,7 +102,7 @@ class AptRoot:
         self._work.mkdir(parents=True, exist_ok=True)
         self._temporary = tempfile.TemporaryDirectory(prefix="apt-", dir=self._work)
         try:
-            with space_errors(self._work):
+            with room_in(self._work):
                 self._fill()
         except BaseException:
             self._temporary.cleanup()

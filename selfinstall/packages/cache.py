@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from selfinstall.errors import HostError
+from selfinstall.host import room_in
 from selfinstall.packages import deb
 
 #: Bytes of packages that are kept, original and repacked together.
@@ -38,6 +39,8 @@ LEFTOVER_AGE = 24 * 3600
 #: Seconds during which a used entry may still be in some build's hands.
 IN_USE_AGE = 6 * 3600
 FORMAT = 1
+#: The way out of a full disk.
+MOVE_CACHE = "make room there, or set XDG_CACHE_HOME to another folder"
 _HASHES = "sha256.json"
 
 
@@ -72,19 +75,6 @@ def folder_or(given: Path | None, other: Path) -> Path:
         return default_folder(os.environ)
     except HostError:
         return other
-
-
-@contextlib.contextmanager
-def space_errors(folder: Path) -> Iterator[None]:
-    """Turns "no space left" below *folder* into a :class:`HostError`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise HostError(
-            f"no space left in {folder}", "make room there, or set XDG_CACHE_HOME to another folder"
-        ) from error
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -129,7 +119,7 @@ class Cache:
     def _temporary(self) -> Iterator[Path]:
         """A folder on the cache's file system, removed afterwards."""
         with (
-            space_errors(self.folder),
+            room_in(self.folder, MOVE_CACHE),
             tempfile.TemporaryDirectory(
                 dir=self.folder / "tmp", ignore_cleanup_errors=True
             ) as folder,

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from selfinstall.errors import HostError
+from selfinstall.host import NO_ROOM
 from selfinstall.rootfs.source import label
 
 _ZEROS = bytes(1 << 20)
 #: Shorter runs of zeros are not worth a hole.
 _HOLE = 64 << 10
-_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 Write = Callable[[bytes], None]
 
 
 def _failure(path: Path, written: int, error: OSError) -> HostError:
     folder = label(path.parent)
-    if error.errno in _FULL:
+    if error.errno in NO_ROOM:
         return HostError(
             f"no space left in {folder}, which must hold more than {written} bytes for a time",
             "make room there, or set TMPDIR to a folder that has it",

@@ -120,7 +120,7 @@ def test_an_image_that_does_not_boot(complete: Path, tmp_path: Path, private_tmp
         check=False, env={**os.environ, "TMPDIR": str(private_tmp)},
     )  # fmt: skip
     assert done.returncode == 7, done.stderr
-    assert "does not boot under BIOS: GRUB found no" in one_error(done.stderr)
+    assert "does not boot under SeaBIOS: GRUB found no" in one_error(done.stderr)
     # It was seen at the prompt, not when patience ended.
     assert time.monotonic() - began < 200
     nothing_left(tmp_path, private_tmp)

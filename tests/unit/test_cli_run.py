@@ -181,6 +181,14 @@ def test_boot_passes_its_options_on(library: Library) -> None:
     assert (second["write"], second["firmware"], second["forwards"]) == (False, None, ())
 
 
+def test_boot_tells_how_to_leave_the_machine(library: Library, capsys: Captured) -> None:
+    library.events = [Event("note", "boot", message="Ctrl-a x")]
+    assert command("boot i.img") == 0
+    assert capsys.readouterr().err == "boot: Ctrl-a x\n"
+    assert command("boot i.img -q") == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_the_hosts_fault(library: Library, capsys: Captured, number: int) -> None:
     library.act = raising(OSError(number, "No space", "/srv/x.img"))
