@@ -45,7 +45,7 @@ install_packages() {
     is_root || has_sudo ||
         fail "there is no sudo; as root, run: apt-get install --no-install-recommends$missing"
     say "installing$missing"
-    as_root apt-get -q update
+    as_root apt-get -q update || say 'apt-get update failed; trying with the lists that are there'
     # shellcheck disable=SC2086  # a list of package names
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get -q -y --no-install-recommends install $missing

@@ -62,14 +62,14 @@ MEMORY = Option(
     dest="memory",
     metavar="MIB",
     convert=values.memory,
-    help="The guest's memory, in MiB or as in 2G.",
+    help="The guest's memory, in MiB or as in 2G. Default: 1024.",
 )
 SMP = Option(
     flags=("--smp",),
     dest="smp",
     metavar="N",
     convert=values.count,
-    help="The guest's number of CPUs.",
+    help="The guest's number of CPUs. Default: 1.",
 )
 ACCEL = _choice(
     "--accel",

@@ -96,7 +96,8 @@ def build(command: Command) -> int:
     if command.get("dry_run"):
         with _quiet_events(command) as on_event:
             plan = make_plan(request, on_event)
-        put(sys.stdout, plan.to_json() if command.get("json") else plan.to_text())
+        text = plan.to_json() if command.get("json") else plan.to_text()
+        put(sys.stdout, text.removesuffix("\n"))
         return 0
     with _events(command) as on_event:
         result = build_image(request, on_event)

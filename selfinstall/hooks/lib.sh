@@ -2,15 +2,23 @@
 # lib.sh: what the hooks share; sourced, and needs nothing but the shell
 
 # port NAME: the device of the named virtio-serial port.  Without udev there is
-# no /dev/virtio-ports, and the node's number differs between machines.
+# no /dev/virtio-ports, and the node's number differs between machines.  The
+# host names its ports some time after the driver was loaded, and nothing that a
+# shell could wait for says so: ask again, for 20 s at most.
 port() {
-	for name_file in /sys/class/virtio-ports/*/name; do
-		read -r name <"$name_file"
-		if [ "$name" = "$1" ]; then
-			device=${name_file%/name}
-			printf '/dev/%s' "${device##*/}"
-			return
-		fi
+	tries=0
+	while [ "$tries" -lt 400 ]; do
+		for name_file in /sys/class/virtio-ports/*/name; do
+			[ -e "$name_file" ] || continue
+			read -r name <"$name_file"
+			if [ "$name" = "$1" ]; then
+				device=${name_file%/name}
+				printf '/dev/%s' "${device##*/}"
+				return
+			fi
+		done
+		tries=$((tries + 1))
+		sleep 0.05
 	done
 	echo "no virtio-serial port named $1" >&2
 	return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -76,16 +77,21 @@ def test_a_guest_that_fails(
 
 
 @pytest.mark.parametrize(
-    ("moment", "number"),
+    ("event", "step", "number"),
     [
-        ("inspect", signal.SIGINT),
-        ("20-partition", signal.SIGTERM),
-        ("40-unpack", signal.SIGINT),
-        ("verify-bios", signal.SIGTERM),
+        ("begin", "inspect", signal.SIGINT),
+        ("begin", "20-partition", signal.SIGTERM),
+        ("progress", "40-unpack", signal.SIGINT),
+        ("begin", "verify-bios", signal.SIGTERM),
     ],
 )
 def test_a_signal(
-    complete: Path, tmp_path: Path, private_tmp: Path, moment: str, number: signal.Signals
+    complete: Path,
+    tmp_path: Path,
+    private_tmp: Path,
+    event: str,
+    step: str,
+    number: signal.Signals,
 ) -> None:
     process = subprocess.Popen(
         [*SELFINSTALL, "--tarball", complete, "-o", tmp_path / "x.img", "--json"],
@@ -97,17 +103,20 @@ def test_a_signal(
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if f'"step": "{moment}"' in line:
+        said = json.loads(line)
+        if (said["event"], said["step"]) == (event, step):
             break
+    else:
+        pytest.fail(f"no {event} of {step}: {process.communicate()[1]}")
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does
     else:
         process.send_signal(number)
     began = time.monotonic()
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 128 + number, said
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, errors
     assert time.monotonic() - began < 10
-    one_error(said)
+    one_error(errors)
     nothing_left(tmp_path, private_tmp)
 
 

@@ -31,7 +31,7 @@ ACL_ATTRIBUTE = "SCHILY.xattr.system.posix_acl_"
 ACL_TAGS = {0x01: "user", 0x02: "user", 0x04: "group", 0x08: "group", 0x10: "mask", 0x20: "other"}
 
 
-def odd_members() -> list[tuple[tarfile.TarInfo, bytes]]:
+def odd_members(*, acl_texts: bool) -> list[tuple[tarfile.TarInfo, bytes]]:
     """Members such as real systems have, and worse."""
     members: list[tuple[tarfile.TarInfo, bytes]] = []
 
@@ -83,33 +83,34 @@ def odd_members() -> list[tuple[tarfile.TarInfo, bytes]]:
             "SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20" + "\0" * 14,
         },
     )
-    add(
-        "acl",
-        b"14",
-        mode=0o674,
-        pax_headers={
-            "SCHILY.acl.access": "user::rw-,user:12345:r--,group::r-x,mask::rwx,other::r--"
-        },
-    )
-    add(
-        "acl-dir",
-        type=tarfile.DIRTYPE,
-        mode=0o755,
-        pax_headers={
-            "SCHILY.acl.default": "user::rwx,user:12345:r-x,group::r-x,mask::r-x,other::r-x"
-        },
-    )
+    if acl_texts:
+        add(
+            "acl",
+            b"14",
+            mode=0o674,
+            pax_headers={
+                "SCHILY.acl.access": "user::rw-,user:12345:r--,group::r-x,mask::rwx,other::r--"
+            },
+        )
+        add(
+            "acl-dir",
+            type=tarfile.DIRTYPE,
+            mode=0o755,
+            pax_headers={
+                "SCHILY.acl.default": "user::rwx,user:12345:r-x,group::r-x,mask::r-x,other::r-x"
+            },
+        )
     return members
 
 
-def odd_tarball(base: Path, work: Path) -> Path:
+def odd_tarball(base: Path, work: Path, *, acl_texts: bool) -> Path:
     """*base* with :func:`odd_members` and a sparse file behind its own members."""
     out = work / "odd.tar"
     with base.open("rb") as packed, out.open("wb") as stream:
         ZstdDecompressor().copy_stream(packed, stream)
     tail = io.BytesIO()
     with tarfile.open(fileobj=tail, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for info, content in odd_members():
+        for info, content in odd_members(acl_texts=acl_texts):
             archive.addfile(info, io.BytesIO(content))
     holes = work / "srv" / "odd"
     holes.mkdir(parents=True)
@@ -208,7 +209,9 @@ def acl_of_attribute(value: bytes) -> str:
 
 @pytest.mark.parametrize("payload", ["initramfs", "disk"])
 def test_nothing_is_lost(complete: Path, tmp_path: Path, payload: str) -> None:
-    tarball = odd_tarball(complete, tmp_path)
+    # mmdebstrap's form of access control lists is there anyway; tar's own makes two forms.
+    acl_texts = payload == "disk"
+    tarball = odd_tarball(complete, tmp_path, acl_texts=acl_texts)
     image = tmp_path / "odd.img"
     selfinstall(
         "--tarball", tarball, "-o", image, "--payload", payload, "--no-verify",
@@ -226,8 +229,8 @@ def test_nothing_is_lost(complete: Path, tmp_path: Path, payload: str) -> None:
     assert links <= links_after
     assert holes <= holes_after | {p for p in holes if after[p].size == 0}
     assert len(before) > 5000 and "srv/odd/attributes" in before
-    # Both forms are there: mmdebstrap's, and tar's own.
-    assert after["var/log/journal"].attributes and after["srv/odd/acl"].attributes
+    assert after["var/log/journal"].attributes
+    assert not acl_texts or after["srv/odd/acl"].attributes
 
 
 def same_but_time(expected: Content, found: Content | None, path: str) -> set[str]:

@@ -31,7 +31,7 @@ class FakePlan:
         return '{"plan": true}'
 
     def to_text(self) -> str:
-        return "the plan"
+        return "the plan\n"
 
 
 class Library:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,16 @@ def test_the_readme_opens_with_the_two_commands() -> None:
     for name in ("quickstart", "run-tests"):
         assert f"./{name}" in first
         assert (ROOT / name).stat().st_mode & 0o111
+
+
+def test_the_readme_s_complete_tarball_is_the_one_that_is_tested() -> None:
+    script = (ROOT / "run-tests").read_text()
+    assignments = "\n".join(re.findall(r"^(?:MINBASE|COMPLETE)=.*$", script, re.MULTILINE))
+    done = subprocess.run(
+        ["sh", "-euc", f'{assignments}\nprintf %s "$COMPLETE"'], capture_output=True, check=True
+    )
+    told = README.partition("A **complete** tarball")[2].replace("\\\n", "")
+    assert f"--include={done.stdout.decode()} trixie " in told
 
 
 def test_folders_that_the_readme_names_exist() -> None:
