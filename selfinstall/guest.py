@@ -193,7 +193,7 @@ def _label(plan: Plan, work: Path) -> Iterator[ExtraFile]:
     yield ExtraFile("selfinstall/label.tail", 0o644, label.tail)
     esp = plan.disk.partition("esp")
     if esp is not None:
-        content = make_esp(esp.size, plan.esp_id, int(time.time()), work)
+        content = make_esp(esp.size, plan.esp_id, work)
         yield ExtraFile("selfinstall/esp.head", 0o644, content)
 
 

@@ -51,35 +51,19 @@ def make_label(disk: Disk, work: Path) -> Label:
     return Label(head, tail)
 
 
-def make_esp(size: int, fat_id: str, epoch: int, work: Path) -> bytes:
+def make_esp(size: int, fat_id: str, work: Path) -> bytes:
     """An empty FAT32 file system of *size* bytes, without the zeros at its end.
 
     :param fat_id: as in fstab, ``1A2B-3C4D``.
-    :param epoch: the label's time, seconds since 1970.
     :raises HostError: mkfs.vfat is missing or fails.
     """
     program = require_program("mkfs.vfat", "dosfstools")
     path = work / "esp"
     with path.open("wb") as stream:
         stream.truncate(size)
-    # Not --invariant: it overrides the id that fstab names.
-    _run(
-        [
-            str(program),
-            "-F",
-            "32",
-            "-s",
-            "1",
-            "-n",
-            "ESP",
-            "-i",
-            fat_id.replace("-", ""),
-            path.name,
-        ],
-        work,
-        "",
-        {"SOURCE_DATE_EPOCH": str(epoch)},
-    )
+    # Not --invariant: it overrides the id that fstab names.  No label: its entry would hold
+    # the present time, SOURCE_DATE_EPOCH or not (dosfstools 4.2).
+    _run([str(program), "-F", "32", "-s", "1", "-i", fat_id.replace("-", ""), path.name], work, "")
     with path.open("rb") as stream:
         # Reserved sectors, two tables and the root folder fill the first few MiB.
         content = stream.read(8 * ALIGNMENT).rstrip(b"\0")
@@ -87,9 +71,7 @@ def make_esp(size: int, fat_id: str, epoch: int, work: Path) -> bytes:
     return content + bytes(-len(content) % SECTOR)
 
 
-def _run(
-    command: list[str], work: Path, text: str, environment: dict[str, str] | None = None
-) -> None:
+def _run(command: list[str], work: Path, text: str) -> None:
     done = subprocess.run(
         command,
         cwd=work,
@@ -97,7 +79,7 @@ def _run(
         text=True,
         errors="replace",
         capture_output=True,
-        env={**os.environ, "LC_ALL": "C", **(environment or {})},
+        env={**os.environ, "LC_ALL": "C"},
         check=False,
     )
     if done.returncode != 0:

@@ -97,7 +97,7 @@ def _attempt(
     machine = dataclasses.replace(machine, channels=CHANNELS)
     log.begin(machine)
     with start(machine) as session:
-        supervisor = Supervisor(session, attempt, log, stall=stall)
+        supervisor = Supervisor(session, attempt, log, stall=stall, drives=machine.drives)
         guest = _Guest(supervisor, hooks, on_event)
         guest.run()
         wall = supervisor.seconds

@@ -41,8 +41,9 @@ _DEAD_ENDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (r"^\(initramfs\)", "the initramfs gave up and opened its shell"),
         (r"^dracut:.*# ?$", "the initramfs gave up and opened its shell"),
-        (r"^grub rescue>", "GRUB did not find its files (rescue prompt)"),
-        (r"^grub>", "GRUB found no configuration (prompt)"),
+        # SeaBIOS, which shows its screen on the serial console too, puts a blank before the >.
+        (r"^grub rescue ?>", "GRUB did not find its files (rescue prompt)"),
+        (r"^grub ?>", "GRUB found no configuration (prompt)"),
         (r"^UEFI Interactive Shell|^Shell>", "the firmware found no boot loader (UEFI shell)"),
         (
             r"No bootable device|Boot failed: not a bootable disk",
@@ -125,7 +126,7 @@ def _attempt(boot: Boot, attempt: Try, stall: float | None, log: Log) -> BootRep
         made = dataclasses.replace(made, serial_screen=True)
         log.begin(made)
         with start(made) as session:
-            supervisor = Supervisor(session, attempt, log, stall=stall)
+            supervisor = Supervisor(session, attempt, log, stall=stall, drives=made.drives)
             _watch(supervisor, boot.firmware.title)
             report = BootReport(
                 seconds=supervisor.seconds, accel=attempt.accel, console=supervisor.last_words

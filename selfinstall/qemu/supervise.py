@@ -17,7 +17,7 @@ from typing import BinaryIO
 from selfinstall.errors import GuestHung, HostError
 from selfinstall.qemu import session as ports
 from selfinstall.qemu.accel import NoSignOfLife, Try
-from selfinstall.qemu.argv import Machine, pasteable
+from selfinstall.qemu.argv import Drive, Machine, pasteable
 from selfinstall.qemu.console import Console
 from selfinstall.qemu.messages import printable
 from selfinstall.qemu.qmp import POLL, QUIT, Qmp
@@ -80,6 +80,7 @@ class Supervisor:
     """Watches one session.
 
     :param stall: seconds of silence after which the guest is hung; None for the accelerator's.
+    :param drives: the machine's; messages name the folder that it writes to.
     :ivar alive: the guest has shown the life that its trial asked for.
     """
 
@@ -90,6 +91,7 @@ class Supervisor:
         log: Log | None,
         *,
         stall: float | None,
+        drives: tuple[Drive, ...] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.session = session
@@ -104,6 +106,7 @@ class Supervisor:
         self._log = log
         self._limit = LIMITS[attempt.accel] if stall is None else stall
         self._interval = min(INTERVAL, self._limit / 4)
+        self._written = next((drive.path for drive in drives if not drive.read_only), None)
         self._clock = clock
         self._polled = self.started
         self._watchdog = Watchdog(self._limit, self.started)
@@ -219,20 +222,20 @@ class Supervisor:
         if self.qmp.status == "internal-error":
             self._internal_error()
         if self.qmp.status == "io-error" or self.qmp.no_space:
-            raise HostError(
-                "qemu cannot write the disk image: "
-                + (
-                    "no space left on the host's disk"
-                    if self.qmp.no_space
-                    else "input/output error"
-                ),
-                "free some space or put the output elsewhere",
-            )
+            self._write_failed()
         if self._watchdog.look(now):
             self._hung()
         if self.qmp.ready and now - self._polled >= self._interval:
             self._polled = now
             self.session.post(ports.QMP, POLL)
+
+    def _write_failed(self) -> None:
+        reason = "no space left" if self.qmp.no_space else "input/output error"
+        where = f"into {self._written.parent}" if self._written else "the disk image"
+        raise HostError(
+            f"qemu cannot write {where}: {reason}",
+            "free some space there, or choose another folder (-o, TMPDIR)",
+        )
 
     def _internal_error(self) -> None:
         reason = "the virtual CPU stopped with an internal error"

@@ -115,7 +115,7 @@ def _attempt(boot: Boot, attempt: Try, stdin: int, stdout: int) -> None:
         made = dataclasses.replace(made, reboots=True)
         with start(made) as session:
             # Nothing is hung that a person looks at.
-            supervisor = Supervisor(session, attempt, None, stall=math.inf)
+            supervisor = Supervisor(session, attempt, None, stall=math.inf, drives=made.drives)
             with raw(stdin):
                 _relay(session, supervisor, stdin, stdout)
 
