@@ -19,7 +19,7 @@ from selfinstall import guest, manifest, plan
 from selfinstall.arch import Arch
 from selfinstall.errors import GuestFailed
 from selfinstall.events import Event, OnEvent, ignore
-from selfinstall.host import room_in, temporary_folder, workspace
+from selfinstall.host import require_program, room_in, temporary_folder, workspace
 from selfinstall.image.seal import publish, unfinished
 from selfinstall.inputs import Inputs, read_inputs
 from selfinstall.packages.aptroot import AptRoot
@@ -30,6 +30,8 @@ from selfinstall.packages.resolve import resolve
 from selfinstall.packages.target import AptInput
 from selfinstall.plan import Needs, Plan
 from selfinstall.qemu import qemu_img
+from selfinstall.qemu.emulator import find as find_emulator
+from selfinstall.qemu.firmware import find as find_firmware
 from selfinstall.qemu.install import GuestReport
 from selfinstall.request import Request
 from selfinstall.result import Result
@@ -116,27 +118,33 @@ def _prepare(request: Request, work: Path, clock: Clock, *, spool: Path | None) 
     plan.check_arch(request, facts)
     arch = plan.arch_of(facts)
     needs = plan.needs(request, facts, arch)
-    resolution, fetched = _packages(request, inspection, arch, needs, work, clock, bool(spool))
-    made = plan.make(request, facts, arch, resolution, seed=request.seed or secrets.token_hex(16))
-    for warning in made.warnings:
-        clock.on_event(Event("warning", "plan", message=warning))
+    building = spool is not None
+    with _apt_root(request, inspection, arch, needs, work, clock) as root:
+        resolution = Resolution()
+        if root is not None:
+            resolution = resolve(root, needs.wanted, needs.useful, on_event=clock.on_event)
+        made = plan.make(
+            request, facts, arch, resolution, seed=request.seed or secrets.token_hex(16)
+        )
+        for warning in made.warnings:
+            clock.on_event(Event("warning", "plan", message=warning))
+        fetched: tuple[Fetched, ...] = ()
+        if building:
+            _check_host(request, arch, made)
+            if root is not None:
+                fetched = fetch(root, resolution, root.cache, on_event=clock.on_event)
     return Prepared(inputs, inspection, arch, made, fetched)
 
 
-def _packages(
-    request: Request,
-    inspection: Inspection,
-    arch: Arch,
-    needs: Needs,
-    work: Path,
-    clock: Clock,
-    download: bool,
-) -> tuple[Resolution, tuple[Fetched, ...]]:
-    """What apt says about *needs*, and the packages themselves when they are to be used."""
+@contextlib.contextmanager
+def _apt_root(
+    request: Request, inspection: Inspection, arch: Arch, needs: Needs, work: Path, clock: Clock
+) -> Iterator[AptRoot | None]:
+    """Where apt is asked for what is needed; None when nothing is."""
     if not needs.wanted:
-        return Resolution(), ()
+        yield None
+        return
     facts = inspection.facts
-    cache = Cache(request.cache)
     apt = AptInput(
         architecture=arch.name,
         dpkg_status=inspection.dpkg_status,
@@ -148,11 +156,24 @@ def _packages(
         keyring=request.keyring,
         packages_dir=request.packages,
     )
+    cache = Cache(request.cache)
     with clock.step("packages"), AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
-        resolution = resolve(root, needs.wanted, needs.useful, on_event=clock.on_event)
-        if not download:
-            return resolution, ()
-        return resolution, fetch(root, resolution, cache, on_event=clock.on_event)
+        yield root
+
+
+def _check_host(request: Request, arch: Arch, made: Plan) -> None:
+    """Look for what the later steps need of the host, before anything long is done.
+
+    :raises HostError: something is missing.
+    """
+    find_emulator(arch, request.qemu)
+    require_program("qemu-img", "qemu-utils")
+    require_program("sfdisk", "fdisk")
+    if made.disk.partition("esp") is not None:
+        require_program("mkfs.vfat", "dosfstools")
+    if made.verify:
+        for name in made.firmwares:
+            find_firmware(arch.firmware(name))
 
 
 def _run_guest(

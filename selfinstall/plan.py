@@ -159,7 +159,7 @@ def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
 
 
 def _has_generator(facts: RootfsFacts) -> bool:
-    return "initramfs-tools" in facts.packages or "dracut" in facts.packages
+    return "initramfs-tools" in facts.packages
 
 
 def chosen_loaders(request: Request, arch: Arch) -> tuple[LoaderUse, ...]:
@@ -400,6 +400,7 @@ def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> d
         "BAUD": str(arch.baud or ""),
         "INIT": plan.init,
         "USER_NAME": request.user or "",
+        "SOURCE_DATE_EPOCH": str(request.source_date_epoch or ""),
         "CUSTOMIZE_HOOKS": " ".join(plan.customize_hooks),
         "INITRAMFS_MODULES": INITRAMFS_MODULES,
         **targets,
@@ -422,7 +423,7 @@ def _describe(plan: Plan) -> str:
         ("root", f"ext4, UUID {plan.root_uuid}"),
         *(("boot loader", f"{use.loader} ({use.target})") for use in plan.loaders),
         ("payload", f"in the {plan.payload}" if plan.payload == "initramfs" else "second disk"),
-        ("guest", f"{plan.memory_mib} MiB, {plan.smp} CPUs"),
+        ("guest", f"{plan.memory_mib} MiB, {plan.smp} CPU{'s' if plan.smp > 1 else ''}"),
         ("hooks", " ".join(plan.hooks)),
         *(("customize", str(path)) for path in plan.customize_files),
         ("kernel args", " ".join(plan.image_args)),

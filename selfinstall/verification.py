@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
+import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 from selfinstall import arch as arches
 from selfinstall import request
 from selfinstall.arch import Arch
-from selfinstall.errors import InputError, UsageError
-from selfinstall.events import OnEvent, ignore
+from selfinstall.errors import GuestFailed, InputError, UsageError
+from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.host import workspace
 from selfinstall.image.inspect import ImageFacts, inspect_image
 from selfinstall.packages.cache import folder_or
 from selfinstall.qemu.argv import AccelName
 from selfinstall.qemu.boot import Boot
 from selfinstall.qemu.emulator import find as find_emulator
-from selfinstall.qemu.login import boot_until_up
+from selfinstall.qemu.login import BootReport, boot_until_up
 
 #: MiB; what the field's tools give a test machine at least (Debian bug 1059840).
 MEMORY = 1024
@@ -68,24 +72,75 @@ def verify(
     facts = inspect_image(image)
     chosen = arch_of(facts, arch)
     names = firmware or _firmwares(facts, chosen)
+    boots = [machine(facts, chosen, name, memory=memory, smp=smp, qemu=qemu) for name in names]
     with workspace() as work:
-        verified = []
-        for name in names:
-            boot = machine(facts, chosen, name, memory=memory, smp=smp, qemu=qemu, scratch=work)
-            with _log(log, work, name) as path:
-                report = boot_until_up(
-                    boot,
-                    wanted=accel,
-                    stall=stall,
-                    log=path,
-                    cache=folder_or(cache, work),
-                    step=f"verify-{name}",
-                    on_event=on_event,
-                )
-            verified.append(
-                Verified(firmware=name, seconds=round(report.seconds, 1), accel=report.accel)
+
+        def boot_one(boot: Boot, tell: OnEvent, cancel: int) -> BootReport:
+            scratch = work / boot.firmware.name
+            scratch.mkdir()
+            return boot_until_up(
+                dataclasses.replace(boot, scratch=scratch),
+                wanted=accel,
+                stall=stall,
+                log=work / f"{boot.firmware.name}.log",
+                cache=folder_or(cache, work),
+                step=f"verify-{boot.firmware.name}",
+                on_event=tell,
+                cancel=cancel,
             )
-    return tuple(verified)
+
+        try:
+            reports = side_by_side(boot_one, boots, on_event)
+        except GuestFailed as error:
+            error.log = log
+            raise
+        finally:
+            if log is not None:
+                _append(log, [work / f"{name}.log" for name in names])
+    return tuple(
+        Verified(firmware=name, seconds=round(report.seconds, 1), accel=report.accel)
+        for name, report in zip(names, reports, strict=True)
+    )
+
+
+def side_by_side(
+    boot_one: Callable[[Boot, OnEvent, int], BootReport], boots: Sequence[Boot], on_event: OnEvent
+) -> list[BootReport]:
+    """Boot all, as many at once as the host has CPUs; *on_event* is called in this thread alone.
+
+    What goes wrong in one, or here (a signal), ends the others at once.
+
+    :param boot_one: gets a boot, where to tell events, and a descriptor that becomes
+        readable when it shall give up.
+    """
+    news: SimpleQueue[Event | None] = SimpleQueue()
+    with contextlib.ExitStack() as stack:
+        pipes = [os.pipe() for _ in boots]
+        for end in itertools.chain.from_iterable(pipes):
+            stack.callback(os.close, end)
+        pool = stack.enter_context(ThreadPoolExecutor(min(len(boots), os.cpu_count() or 1)))
+        try:
+            running = [
+                pool.submit(boot_one, boot, news.put, reader)
+                for boot, (reader, _) in zip(boots, pipes, strict=True)
+            ]
+            for future in running:
+                future.add_done_callback(lambda _: news.put(None))
+            while not all(future.done() for future in running):
+                event = news.get()
+                if event is not None:
+                    on_event(event)
+                elif failed := next((f for f in running if f.done() and f.exception()), None):
+                    failed.result()
+            while not news.empty():
+                if (event := news.get()) is not None:
+                    on_event(event)
+            return [future.result() for future in running]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for _, writer in pipes:
+                os.write(writer, b"x")
+            raise
 
 
 def arch_of(facts: ImageFacts, name: str | None) -> Arch:
@@ -144,13 +199,9 @@ def _firmwares(facts: ImageFacts, arch: Arch) -> tuple[str, ...]:
     return facts.bootable_firmwares(arch) or tuple(f.name for f in arch.firmwares)
 
 
-@contextmanager
-def _log(kept: Path | None, work: Path, name: str) -> Iterator[Path]:
-    """A log of this boot's own, appended to the one that is kept, whatever happened."""
-    path = work / f"{name}.log"
-    try:
-        yield path
-    finally:
-        if kept is not None and path.exists():
-            with kept.open("ab") as stream:
+def _append(kept: Path, logs: Sequence[Path]) -> None:
+    """The boots' logs one behind the other, after what the build wrote there."""
+    with kept.open("ab") as stream:
+        for path in logs:
+            if path.exists():
                 stream.write(path.read_bytes())

@@ -40,7 +40,7 @@ def find(arch: Arch, program: Path | None = None) -> Emulator:
     :raises HostError: it is missing, does not run, or is too old.
     """
     path = shutil.which(str(program or arch.qemu.program))
-    hint = f"apt install {arch.qemu.package}"
+    hint = f"sudo apt install {arch.qemu.package}"
     if path is None:
         wanted = (
             f"{program} is not an executable file" if program else f"{arch.qemu.program} is missing"

@@ -24,7 +24,7 @@ def find(firmware: Firmware) -> FirmwareFiles | None:
             return files
     raise HostError(
         f"{firmware.title} firmware is missing ({firmware.files[0].code})",
-        f"apt install {firmware.package}" if firmware.package else None,
+        f"sudo apt install {firmware.package}" if firmware.package else None,
     )
 
 

@@ -20,6 +20,7 @@ from selfinstall.qemu.supervise import Log, Supervisor, open_log
 TRIAL = 15.0
 #: Seconds that qemu gets to end when it is asked to.
 FAREWELL = 10.0
+CANCEL = "cancel"
 
 # A kernel message may already stand behind the prompt.
 _LOGIN = re.compile(r"^(?!Last )\S+ login: *(?:$|\[ *\d+\.\d+\])")
@@ -52,6 +53,10 @@ _DEAD_ENDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"BdsDxe: No bootable option", "the firmware found no boot loader"),
     )
 )
+
+
+class Cancelled(Exception):
+    """The boot was given up because its outcome does not matter any more."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +97,7 @@ def boot_until_up(
     cache: Path,
     step: str,
     on_event: OnEvent,
+    cancel: int | None = None,
 ) -> BootReport:
     """Boot until the login prompt, then end the machine.
 
@@ -100,6 +106,8 @@ def boot_until_up(
     :param log: the console's log, written anew.
     :param cache: the folder where it is remembered whether KVM works here.
     :param step: the events' step (``verify-bios``); begins and ends here.
+    :param cancel: a descriptor that becomes readable when the boot shall be given up.
+    :raises Cancelled: it did.
     :raises BootFailed: the system did not come up.
     :raises InputError: qemu cannot use the image.
     :raises HostError: qemu, KVM, firmware, memory or disk space of the host.
@@ -114,18 +122,22 @@ def boot_until_up(
             step=step,
             on_event=on_event,
             trial=TRIAL,
-            work=lambda attempt: _attempt(boot, attempt, stall, kept),
+            work=lambda attempt: _attempt(boot, attempt, stall, kept, cancel),
         )
     on_event(Event("end", step, seconds=report.seconds))
     return report
 
 
-def _attempt(boot: Boot, attempt: Try, stall: float | None, log: Log) -> BootReport:
+def _attempt(
+    boot: Boot, attempt: Try, stall: float | None, log: Log, cancel: int | None
+) -> BootReport:
     with machine(boot, attempt.accel) as made:
         # The firmware's own "No bootable device" is to be read.
         made = dataclasses.replace(made, serial_screen=True)
         log.begin(made)
         with start(made) as session:
+            if cancel is not None:
+                session.watch(cancel, CANCEL)
             supervisor = Supervisor(session, attempt, log, stall=stall, drives=made.drives)
             _watch(supervisor, boot.firmware.title)
             report = BootReport(
@@ -138,7 +150,9 @@ def _attempt(boot: Boot, attempt: Try, stall: float | None, log: Log) -> BootRep
 def _watch(supervisor: Supervisor, firmware: str) -> None:
     """Return when the system is up."""
     while True:
-        lines, _ = supervisor.step()
+        lines, said = supervisor.step()
+        if any(name == CANCEL for name, _ in said):
+            raise Cancelled
         for line in (*lines, supervisor.console.partial):
             if shows_life(line):
                 supervisor.lives()

@@ -156,7 +156,7 @@ def _run(words: Sequence[str], path: Path, report: Callable[[bytes], None] | Non
     """Run qemu-img, return its standard output; also hand that to *report* as it comes."""
     program = shutil.which("qemu-img")
     if program is None:
-        raise HostError("qemu-img is missing", "apt install qemu-utils")
+        raise HostError("qemu-img is missing", "sudo apt install qemu-utils")
     answer = bytearray()
     with tempfile.TemporaryFile() as complaints:
         try:

@@ -185,7 +185,7 @@ def start(machine: Machine) -> Iterator[Session]:
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        raise HostError("setpriv is missing", "apt install util-linux")
+        raise HostError("setpriv is missing", "sudo apt install util-linux")
     names = (CONSOLE, QMP, *(channel.name for channel in machine.channels))
     with contextlib.ExitStack() as stack:
         ours: dict[str, socket.socket] = {}

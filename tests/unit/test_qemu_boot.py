@@ -169,7 +169,7 @@ def test_firmware_files(tmp_path: Path) -> None:
     )
     with pytest.raises(HostError, match="OVMF") as caught, firmware.private(firm, tmp_path):
         pass
-    assert caught.value.hint == "apt install ovmf"
+    assert caught.value.hint == "sudo apt install ovmf"
     code.touch()
     template.write_bytes(b"fresh")
     template.chmod(0o444)

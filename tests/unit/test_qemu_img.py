@@ -89,7 +89,7 @@ def test_damaged_image(tmp_path: Path, content: bytes) -> None:
 def test_missing() -> None:
     with pytest.raises(HostError, match="qemu-img is missing") as caught:
         qemu_img.create(Path("/x"), "raw", 1)
-    assert caught.value.hint == "apt install qemu-utils"
+    assert caught.value.hint == "sudo apt install qemu-utils"
 
 
 def test_full_disk(bin: Path, tmp_path: Path) -> None:
@@ -159,13 +159,13 @@ def test_emulator_that_does_not_do(bin: Path, script: str, words: str) -> None:
     program(bin, AMD64.qemu.program, script)
     with pytest.raises(HostError, match=words) as caught:
         emulator.find(AMD64)
-    assert caught.value.hint == f"apt install {AMD64.qemu.package}"
+    assert caught.value.hint == f"sudo apt install {AMD64.qemu.package}"
 
 
 @pytest.mark.usefixtures("bin")
 def test_emulator_is_missing(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="is missing") as caught:
         emulator.find(AMD64)
-    assert caught.value.hint == f"apt install {AMD64.qemu.package}"
+    assert caught.value.hint == f"sudo apt install {AMD64.qemu.package}"
     with pytest.raises(HostError, match="not an executable file"):
         emulator.find(AMD64, tmp_path / "own-qemu")
