@@ -104,6 +104,9 @@ VERIFY_FIRMWARE = _choice(
     "The firmware to test. Default: both, every one of the architecture.",
 )
 
+#: Of a build, where a tarball of another architecture is told apart from an unknown name.
+_TARBALL_ARCH = dataclasses.replace(ARCH, convert=values.architecture_name)
+
 _OUTPUT = Group(title="Output", options=(QUIET, VERBOSE, HELP, VERSION))
 _OUTPUT_EVENTS = Group(title="Output", options=(JSON_EVENTS, QUIET, VERBOSE, HELP, VERSION))
 _OUTPUT_DOCUMENT = Group(title="Output", options=(JSON, QUIET, VERBOSE, HELP, VERSION))
@@ -129,7 +132,7 @@ BUILD = Verb(
                     metavar="IMAGE",
                     text="The image to make. Default: the tarball's name with the format's suffix.",
                 ),
-                ARCH,
+                _TARBALL_ARCH,
                 _choice(
                     "--format",
                     "format",

@@ -33,6 +33,7 @@ _INCLUDE = re.compile(
     rf"{_PACKAGE.pattern}(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+~:-]+|/[A-Za-z0-9][A-Za-z0-9.-]*)?"
 )
 _FORWARD = re.compile(r"([0-9]{1,5}):([0-9]{1,5})")
+_ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]{1,30}")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+")
 
 Convert = Callable[[str], object]
@@ -142,6 +143,13 @@ def uri(text: str) -> str:
     """An apt URI: a scheme, a colon, and no blanks."""
     if not _URI.fullmatch(text):
         raise _bad(text, "a URI such as http://mirror.example.org/debian")
+    return text
+
+
+def architecture_name(text: str) -> str:
+    """What may be a Debian architecture's name; the tarball has the last word."""
+    if not _ARCHITECTURE.fullmatch(text):
+        raise _bad(text, "the name of an architecture")
     return text
 
 

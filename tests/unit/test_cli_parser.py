@@ -118,7 +118,7 @@ def test_source_date_epoch_comes_from_the_environment(monkeypatch: pytest.Monkey
         ("--tarball a b", "'b' is no verb", "--tarball FILE"),
         ("--tarball a --size 1Q", "--size: '1Q' is not a size", "--help"),
         ("--tarball a --format iso", "--format: 'iso' is none of raw, qcow2", "--help"),
-        ("--tarball a --arch vax", "architecture 'vax' is not supported", "amd64"),
+        ("boot a --arch vax", "architecture 'vax' is not supported", "amd64"),
         ("boot", "no IMAGE given", "selfinstall boot IMAGE"),
         ("inspect a b", "one argument too many: 'b'", "selfinstall inspect --help"),
         ("verify x --tarball a", "unknown option '--tarball'", "selfinstall verify --help"),
