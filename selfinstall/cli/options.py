@@ -62,7 +62,7 @@ MEMORY = Option(
     dest="memory",
     metavar="MIB",
     convert=values.memory,
-    help="The guest's memory, in MiB or as in 2G. Default: 1024.",
+    help="The guest's memory, in MiB or as in 2G. Default: what it needs.",
 )
 SMP = Option(
     flags=("--smp",),

@@ -134,7 +134,8 @@ def test_unknown_boot_loader() -> None:
 
 
 def test_payload_goes_where_it_fits() -> None:
-    assert make_plan().payload == "initramfs"
+    assert make_plan().payload == "disk"
+    assert make_plan(memory=1024).payload == "initramfs"
     large = make_facts(tar_bytes=3 << 30, content_bytes=3 << 30)
     assert make_plan(large).payload == "disk"
     assert make_plan(payload="disk").payload == "disk"
