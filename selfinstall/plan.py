@@ -55,6 +55,11 @@ INSTALLER_ARGS = (
     "nokaslr",
     "init_on_alloc=0",
     "random.trust_cpu=on",
+    # Accounting and security modules are in the way of every system call and page fault.
+    "lsm=",
+    "audit=0",
+    "psi=0",
+    "cgroup_disable=memory",
 )
 
 #: Drivers in the image's first initramfs: the disks, buses and keyboards of

@@ -10,8 +10,10 @@ ARCH = Arch(
         program="qemu-system-x86_64",
         package="qemu-system-x86",
         machine="q35",
-        # Five-level page tables cost a fifth of all time under TCG; nobody here needs 128 PiB.
-        cpu_tcg="max,la57=off",
+        # What is fast in silicon and slow in TCG (docs/performance.md): page tables of five
+        # levels; string instructions, which kernel and libc take for copying when the CPU
+        # calls them fast, and TCG runs byte by byte; and a switch at each copy to user space.
+        cpu_tcg="max,la57=off,erms=off,fsrm=off,smap=off",
         cpu_kvm="host",
         kvm_hosts=("x86_64",),
         transport="pci",
