@@ -65,14 +65,14 @@ TOOLS = {
             title="selfinstall",
             program=None,
             root=False,
-            seconds=(70, 30, 25),
+            seconds=(65, 30, 20),
         ),
         Tool(
             name="by-hand",
             title="by hand",
             program="by-hand",
             root=True,
-            seconds=(55, 5, 10),
+            seconds=(50, 5, 6),
         ),
         Tool(
             name="by-hand-unsafe",
@@ -80,14 +80,14 @@ TOOLS = {
             program="by-hand",
             root=True,
             environment={"BENCH_UNSAFE_IO": "yes"},
-            seconds=(40, 4, 10),
+            seconds=(25, 4, 6),
         ),
         Tool(
             name="vmdb2",
             title="vmdb2",
             program="vmdb2",
             root=True,
-            seconds=(110, 60, 15),
+            seconds=(85, 45, 8),
         ),
         Tool(
             name="vmdb2-lean",
@@ -95,14 +95,14 @@ TOOLS = {
             program="vmdb2",
             root=True,
             environment={"BENCH_ZEROFREE": "no"},
-            seconds=(70, 15, 15),
+            seconds=(35, 8, 6),
         ),
         Tool(
             name="guestfish",
             title="guestfish (TCG)",
             program="guestfish",
             root=False,
-            seconds=(0, 130, 100),
+            seconds=(0, 70, 60),
         ),
     )
 }

@@ -70,9 +70,9 @@ def package_version(name: str) -> str:
 
 
 def source_state(root: Path) -> str:
-    """The commit that is measured, with ``+`` when there are changes on top of it."""
+    """The last commit that changed selfinstall, with ``+`` when there are changes on top of it."""
     git = ["git", "-c", f"safe.directory={root}", "-C", str(root)]
-    commit = first_line([*git, "rev-parse", "--short=12", "HEAD"])
+    commit = first_line([*git, "log", "-1", "--format=%h", "--", "selfinstall"])
     if not commit:
         return "unknown"
     return commit + ("+" if first_line([*git, "status", "--porcelain", "selfinstall"]) else "")

@@ -35,6 +35,7 @@ STEP_COLOURS = (
     "#b2df8a",
     "#6a3d9a",
     "#a6761d",
+    "#444444",
     "#bbbbbb",
 )
 
@@ -78,8 +79,7 @@ def svg(name: str, found: Summaries) -> str:
         + _text(
             14,
             46,
-            "Wall seconds, median, with the lowest and highest run; the darker part is as long as the "
-            "CPU time.",
+            "Wall seconds: median, lowest and highest run; the darker part is CPU time.",
             anchor="start",
         )
     )
@@ -163,7 +163,9 @@ def _steps(groups: Sequence[tuple[object, Sequence[Summary]]], y: float) -> tupl
     names = list(dict.fromkeys(n for s in builds for n, v in parts_of(s)))
     colours = {n: STEP_COLOURS[i % len(STEP_COLOURS)] for i, n in enumerate(names)}
     scale = ticks(max(s.wall for s in builds))
-    body = [_text(14, y + 14, "Where selfinstall's time goes", anchor="start", size=14, weight="bold")]
+    body = [
+        _text(14, y + 14, "Where selfinstall's time goes", anchor="start", size=14, weight="bold")
+    ]
     y += 30
     top = y - 6
     for summary in builds:

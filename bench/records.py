@@ -14,10 +14,16 @@ Row = Mapping[str, Any]
 
 
 def append(path: Path, row: Row) -> None:
-    """Add a row and see that it is on disk: what was measured is never measured again."""
+    """Add a row and see that it is on disk: what was measured is never measured again.
+
+    A last line without an end, which a crash left, goes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    with path.open("a+b") as stream:
+        stream.seek(0)
+        whole = stream.read().rpartition(b"\n")
+        stream.truncate(len(whole[0]) + len(whole[1]))
+        stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
 

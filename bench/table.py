@@ -24,9 +24,10 @@ put back to that state before each run (not in the case of the second build).
 All runs that ended well count."""
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column to the left, the others to the right."""
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table; the first *left* columns to the left, the others to the right."""
+    rule = [*[":--"] * left, *["--:"] * (len(header) - left)]
+    lines = [header, rule, *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
@@ -62,10 +63,11 @@ def page(name: str, rows: Sequence[Row]) -> str:
         "## How it was measured\n",
         METHOD + "\n",
         "## Times\n",
-        "Seconds: median (lowest–highest). Ratios: selfinstall's median wall time to that tool's.\n",
+        "Seconds: median (lowest–highest). Ratio: selfinstall's wall time to that tool's.\n",
         times(found),
         _failures(rows),
         _skipped(rows),
+        _booted(rows),
         "## Where selfinstall's time goes\n",
         "Seconds, medians. The steps of the host, and below `guest` those in it.\n",
         phases(found),
@@ -84,13 +86,14 @@ def times(found: Summaries) -> str:
     rows = []
     for case in CASES.values():
         ours = found.get((case.name, SELFINSTALL))
+        title = case.title
         for name in case.tools:
             summary = found.get((case.name, name))
             if summary is None:
                 continue
             rows.append(
                 (
-                    case.title if name == SELFINSTALL or ours is None else "",
+                    title,
                     TOOLS[name].title,
                     spread(summary.wall, summary.wall_min, summary.wall_max),
                     NONE if name == SELFINSTALL else factor(ratio(ours, summary)),
@@ -101,6 +104,7 @@ def times(found: Summaries) -> str:
                     str(summary.runs),
                 )
             )
+            title = ""
     header = (
         "case",
         "tool",
@@ -112,7 +116,7 @@ def times(found: Summaries) -> str:
         "program MB",
         "runs",
     )
-    return table(header, rows)
+    return table(header, rows, left=2)
 
 
 def phases(found: Summaries) -> str:
@@ -188,7 +192,7 @@ def _sessions(rows: Iterable[Row]) -> str:
             f"- {row['started']}: `{row['command']}`\n"
             f"  - {machine['cpu']}, {machine['cores']} cores, {machine['memory'] / 1e9:.0f} GB, "
             f"Linux {machine['kernel']}, {machine['file_system']}; accelerator {row['accel']}\n"
-            f"  - load before {_load(row.get('load_before'))}, after {_load(_load_after(row, rows))}\n"
+            f"  - load before {_load(row['load_before'])}, after {_load(_load_after(row, rows))}\n"
             f"  - source {row['source']}; {versions}\n"
         )
     return "".join(parts)
@@ -221,6 +225,21 @@ def _skipped(rows: Iterable[Row]) -> str:
         if row["kind"] == "skip" and row["tool"] in TOOLS
     )
     return "Not measured here:\n\n" + "".join(lines) if lines else ""
+
+
+def _booted(rows: Iterable[Row]) -> str:
+    lines = [
+        f"- {CASES[row['case']].title}, {TOOLS[row['tool']].title}: "
+        f"{'boots under BIOS and UEFI' if row['status'] == 0 else 'does not boot'}\n"
+        for row in rows
+        if row["kind"] == "boot"
+    ]
+    lines = list(dict.fromkeys(lines))
+    return (
+        "Images of the uncounted runs, booted by `selfinstall verify`:\n\n" + "".join(lines)
+        if lines
+        else ""
+    )
 
 
 def _tarballs(rows: Iterable[Row]) -> str:

@@ -94,5 +94,7 @@ TARGETS = (
         unit="MB",
         value=_host_growth("minbase", "minbase+3g"),
     ),
-    Target(text="qemu's peak memory, kernel-less", limit=900, unit="MB", value=_qemu_rss("minbase")),
+    Target(
+        text="qemu's peak memory, kernel-less", limit=900, unit="MB", value=_qemu_rss("minbase")
+    ),
 )

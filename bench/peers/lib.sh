@@ -38,6 +38,23 @@ detach() {
     loop=
 }
 
+# link_by_uuid DEVICE LIST: /dev/disk/by-uuid/UUID for a file system, as udev makes it; where
+# there is no udev, grub-mkconfig would name the root by the loop device. LIST remembers.
+link_by_uuid() {
+    uuid=$(blkid -c /dev/null -o value -s UUID "$1")
+    [ ! -e "/dev/disk/by-uuid/$uuid" ] || return 0
+    mkdir -p /dev/disk/by-uuid
+    ln -sf "../../${1##*/}" "/dev/disk/by-uuid/$uuid"
+    printf '%s\n' "$uuid" >>"$2"
+}
+
+# unlink_by_uuid LIST
+unlink_by_uuid() {
+    [ -e "$1" ] || return 0
+    while read -r uuid; do rm -f "/dev/disk/by-uuid/$uuid"; done <"$1"
+    rmdir --ignore-fail-on-non-empty -p /dev/disk/by-uuid 2>/dev/null || :
+}
+
 # has_vfat: whether the kernel can mount an ESP.
 has_vfat() {
     modprobe -q vfat 2>/dev/null || :

@@ -288,6 +288,14 @@ def test_reports_are_made_of_what_is_on_record(tmp_path: Path) -> None:
     assert cli.main(["--report", "--name", "y", "--results", str(tmp_path)]) == 1
 
 
+def test_figures_of_two_programs_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "source_state", lambda root: "abc")
+    cli._check_source(ROWS, "x")
+    monkeypatch.setattr(machine, "source_state", lambda root: "abd")
+    with pytest.raises(Unusable, match="x are of source abc, and this is abd"):
+        cli._check_source(ROWS, "x")
+
+
 # Plot
 
 
@@ -429,9 +437,11 @@ def test_an_enlarged_tarball_keeps_what_it_had(tmp_path: Path) -> None:
         member = tarfile.TarInfo("./etc/hostname")
         member.size, member.uid = 700, 12
         archive.addfile(member, io.BytesIO(b"x" * 700))
-        archive.addfile(tarfile.TarInfo("./last"))
+        member = tarfile.TarInfo("./last")
+        member.size = 513
+        archive.addfile(member, io.BytesIO(b"y" * 513))
     end = tarballs.end_of_members(plain)
-    assert end == 512 + 1024 + 512
+    assert end == 2 * (512 + 1024)
     base, large = tmp_path / "base.tar.zst", tmp_path / "large.tar.zst"
     subprocess.run(["zstd", "-q", str(plain), "-o", str(base)], check=True)
     tarballs.enlarge(base, large, 100_000, "seed")
