@@ -17,7 +17,7 @@ from selfinstall.image.label import make_esp, make_label
 from selfinstall.initramfs import stripped
 from selfinstall.initramfs.assemble import ExtraFile, InitramfsSpec, plan_entries, write_initramfs
 from selfinstall.initramfs.cpio import Region
-from selfinstall.initramfs.hooks import load_hook
+from selfinstall.initramfs.hooks import Hook, load_hook
 from selfinstall.initramfs.modules import KernelFiles, find_kernel
 from selfinstall.inputs import Inputs
 from selfinstall.packages.cache import Cache, folder_or
@@ -84,32 +84,21 @@ def assemble(
     layers = [index_tar(f.path, f.data_offset, f.data_size, initramfs_path) for f in fetched]
     tree = Tree([inspection.layer, *layers])
     kernel = _kernel(tree, Tree(layers))
-    image = tree.get(kernel.image)
-    assert image is not None
-    kernel_file = work / "kernel"
-    kernel_file.write_bytes(image.read())
     spool = work / "rootfs.tar"
-    hooks = [load_hook("init"), *(load_hook(name) for name in plan.hooks)]
-    spec = InitramfsSpec(
-        programs=tuple(dict.fromkeys(p for hook in hooks for p in hook.programs)),
-        modules=tuple(dict.fromkeys(m for hook in hooks for m in hook.modules)),
-        kernel_version=kernel.version,
-        multiarch=arch.multiarch,
-        # Nothing looks at these times; a constant keeps equal inputs equal.
-        mtime=0,
+    kernel_file, initramfs = write_bootable(
+        tree,
+        arch,
+        kernel,
+        hooks=tuple(load_hook(name) for name in plan.hooks),
         files=(
-            ExtraFile("init", 0o755, hooks[0].text.encode()),
-            ExtraFile("hooks/lib.sh", 0o644, static("lib.sh")),
-            *(ExtraFile(f"hooks/{hook.name}", 0o755, hook.text.encode()) for hook in hooks[1:]),
             *_rendered(plan, arch),
             *_label(plan, work),
             *_inputs(plan, inputs),
             *_acls(inspection),
             *(_payload(spool, fetched) if plan.payload == "initramfs" else ()),
         ),
+        work=work,
     )
-    initramfs = work / "initramfs"
-    write_initramfs(initramfs, plan_entries(tree, spec))
     if not any("lib/modules/" in path for path in inspection.layer):
         # Else a module of the tarball's could hide behind a package's folder.
         with_modules = [
@@ -134,6 +123,46 @@ def assemble(
         rootfs=spool,
         packages=_packages_tar(fetched, work) if fetched else None,
     )
+
+
+def write_bootable(
+    tree: Tree,
+    arch: Arch,
+    kernel: KernelFiles,
+    *,
+    hooks: tuple[Hook, ...],
+    files: tuple[ExtraFile, ...],
+    work: Path,
+) -> tuple[Path, Path]:
+    """Write a kernel and an initramfs that runs *hooks* into the folder *work*.
+
+    :param tree: where the kernel, its modules and the programs come from.
+    :param files: what else goes in, ``selfinstall/settings`` among it.
+    :returns: the kernel's and the initramfs's paths.
+    :raises InputError: programs or modules are missing in *tree*.
+    :raises HostError: the disk is full.
+    """
+    image = tree.get(kernel.image)
+    assert image is not None
+    kernel_file, initramfs = work / "kernel", work / "initramfs"
+    kernel_file.write_bytes(image.read())
+    init = load_hook("init")
+    spec = InitramfsSpec(
+        programs=tuple(dict.fromkeys(p for hook in (init, *hooks) for p in hook.programs)),
+        modules=tuple(dict.fromkeys(m for hook in hooks for m in hook.modules)),
+        kernel_version=kernel.version,
+        multiarch=arch.multiarch,
+        # Nothing looks at these times; a constant keeps equal inputs equal.
+        mtime=0,
+        files=(
+            ExtraFile("init", 0o755, init.text.encode()),
+            ExtraFile("hooks/lib.sh", 0o644, static("lib.sh")),
+            *(ExtraFile(f"hooks/{hook.name}", 0o755, hook.text.encode()) for hook in hooks),
+            *files,
+        ),
+    )
+    write_initramfs(initramfs, plan_entries(tree, spec))
+    return kernel_file, initramfs
 
 
 def _add_stripped_modules(initramfs: Path, fetched: list[Fetched], folder: Path | None) -> None:

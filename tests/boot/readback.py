@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 
 from selfinstall import events, guest
 from selfinstall.arch import Arch
 from selfinstall.image.inspect import inspect_image
-from selfinstall.initramfs.assemble import ExtraFile, InitramfsSpec, plan_entries, write_initramfs
+from selfinstall.initramfs.assemble import ExtraFile
 from selfinstall.initramfs.hooks import load_hook, parse_hook
 from selfinstall.initramfs.modules import find_kernel
 from selfinstall.plan import INSTALLER_ARGS
@@ -28,11 +27,6 @@ def read_back(image: Path, tools: Path, arch: Arch, work: Path) -> Path:
     work.mkdir()
     spool = work / "tools.tar"
     tree = Tree([inspect(tools, spool=spool).layer])
-    kernel = find_kernel(tree)
-    entry = tree.get(kernel.image)
-    assert entry is not None
-    (work / "kernel").write_bytes(entry.read())
-    hooks = [load_hook("init"), load_hook("10-modules"), parse_hook(HOOK.name, HOOK.read_text())]
     root = inspect_image(image).partitions[-1]
     settings = {
         "HOOKS": "10-modules 50-readback",
@@ -40,22 +34,15 @@ def read_back(image: Path, tools: Path, arch: Arch, work: Path) -> Path:
         "OUT_SERIAL": "out",
         "ROOT_PARTITION": str(root.number),
     }
-    spec = InitramfsSpec(
-        programs=tuple(dict.fromkeys(p for hook in hooks for p in hook.programs)),
-        modules=tuple(m for hook in hooks for m in hook.modules),
-        kernel_version=kernel.version,
-        multiarch=arch.multiarch,
-        mtime=int(time.time()),
-        files=(
-            ExtraFile("init", 0o755, hooks[0].text.encode()),
-            ExtraFile("hooks/lib.sh", 0o644, guest.static("lib.sh")),
-            *(ExtraFile(f"hooks/{h.name}", 0o755, h.text.encode()) for h in hooks[1:]),
-            ExtraFile(
-                "selfinstall/settings", 0o644, render("settings.j2", settings=settings).encode()
-            ),
-        ),
+    rendered = render("settings.j2", settings=settings).encode()
+    kernel, initramfs = guest.write_bootable(
+        tree,
+        arch,
+        find_kernel(tree),
+        hooks=(load_hook("10-modules"), parse_hook(HOOK.name, HOOK.read_text())),
+        files=(ExtraFile("selfinstall/settings", 0o644, rendered),),
+        work=work,
     )
-    write_initramfs(work / "initramfs", plan_entries(tree, spec))
     out = work / "out.tar"
     with out.open("wb") as stream:
         stream.truncate(8 << 30)
@@ -68,8 +55,8 @@ def read_back(image: Path, tools: Path, arch: Arch, work: Path) -> Path:
             accel=accel,
             memory=1024,
             smp=2,
-            kernel=work / "kernel",
-            initrd=work / "initramfs",
+            kernel=kernel,
+            initrd=initramfs,
             append=" ".join((f"console={arch.console}", *INSTALLER_ARGS, *arch.installer_args)),
             drives=(
                 Drive(path=image.absolute(), format="raw", serial="image", read_only=True),
