@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,20 @@ def test_a_kernel_less_tarball_becomes_a_machine(
     console.power_off()
 
 
+def wait_for_ssh(port: int) -> None:
+    """Wait for sshd, which comes after the prompt; qemu itself takes connections at any time."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", port), timeout=60) as link,
+        ):
+            if link.recv(4) == b"SSH-":
+                return
+        time.sleep(1)
+    pytest.fail(f"no sshd at port {port} within {PATIENCE} s")
+
+
 def test_a_bookworm_debootstrap_tarball_with_an_ssh_key(
     bookworm: Path, tmp_path: Path, consoles: list[Console]
 ) -> None:
@@ -99,9 +115,9 @@ def test_a_bookworm_debootstrap_tarball_with_an_ssh_key(
     console = Console(image, "--firmware", "bios", "--forward", f"{port}:22", log=tmp_path / "con")
     consoles.append(console)
     console.child.expect("login: ")
+    wait_for_ssh(port)
     ssh = ["ssh", "-q", "-i", str(key), "-p", str(port), "-o", "StrictHostKeyChecking=no"]
     ssh += ["-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"]
-    ssh += ["-o", "ConnectionAttempts=60", "-o", "ConnectTimeout=60"]
     for user in ("root", "jo"):
         done = subprocess.run(
             [*ssh, f"{user}@127.0.0.1", "id -un; . /etc/os-release; echo $VERSION_CODENAME"],
