@@ -75,7 +75,7 @@ INITRAMFS_MODULES = (
 
 #: Guest memory without ``--memory``, MiB, and what the system itself takes of it.  More is
 #: not faster: a payload on a disk of its own takes as long as one in memory.
-DEFAULT_MEMORY = 576
+DEFAULT_MEMORY = 512
 SYSTEM_MEMORY = 384
 #: Guest CPUs without ``--smp``.  More are not safe under TCG: with two, qemu 7.2 let one
 #: CPU run into the breakpoint that the kernel sets while it patches its own code

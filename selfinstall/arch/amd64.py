@@ -10,9 +10,9 @@ ARCH = Arch(
         program="qemu-system-x86_64",
         package="qemu-system-x86",
         machine="q35",
-        # What is fast in silicon and slow in TCG (docs/performance.md): page tables of five
-        # levels; string instructions, which kernel and libc take for copying when the CPU
-        # calls them fast, and TCG runs byte by byte; and a switch at each copy to user space.
+        # What is fast in silicon and slow in TCG (bench/micro): string instructions (erms,
+        # fsrm), which kernel and libc copy with when the CPU calls them fast, and which TCG
+        # runs byte by byte.  Page tables of five levels and SMAP cost a little each.
         cpu_tcg="max,la57=off,erms=off,fsrm=off,smap=off",
         cpu_kvm="host",
         kvm_hosts=("x86_64",),
