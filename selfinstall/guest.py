@@ -47,14 +47,12 @@ class Assembled:
     """Files on the host from which the guest boots, all in the build's private folder.
 
     :param kernel: the target's own kernel.
-    :param kernel_version: as in ``/lib/modules/VERSION``.
     :param initramfs: the whole initramfs.
     :param rootfs: the tar that travels on a disk of its own, None when the initramfs holds it.
     :param packages: likewise the tar of the packages.
     """
 
     kernel: Path
-    kernel_version: str
     initramfs: Path
     rootfs: Path | None
     packages: Path | None
@@ -107,21 +105,14 @@ def assemble(
             if any("lib/modules/" in path for path in layer)
         ]
         _add_stripped_modules(initramfs, with_modules, cache)
-    if plan.payload == "initramfs":
+    on_disk = plan.payload == "disk"
+    if not on_disk:
         spool.unlink()
-        return Assembled(
-            kernel=kernel_file,
-            kernel_version=kernel.version,
-            initramfs=initramfs,
-            rootfs=None,
-            packages=None,
-        )
     return Assembled(
         kernel=kernel_file,
-        kernel_version=kernel.version,
         initramfs=initramfs,
-        rootfs=spool,
-        packages=_packages_tar(fetched, work) if fetched else None,
+        rootfs=spool if on_disk else None,
+        packages=_packages_tar(fetched, work) if on_disk and fetched else None,
     )
 
 

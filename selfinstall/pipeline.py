@@ -73,7 +73,7 @@ def make_plan(request: Request, on_event: OnEvent = ignore) -> Plan:
     :raises SelfinstallError: as :func:`build` before its guest runs.
     """
     with workspace() as work:
-        return _prepare(request, work, Clock(on_event), spool=None).plan
+        return _prepare(request, read_inputs(request), work, Clock(on_event), spool=None).plan
 
 
 def build(request: Request, on_event: OnEvent = ignore) -> Result:
@@ -88,10 +88,10 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
     :raises BootFailed: the image was built and does not boot (7).
     """
     clock = Clock(on_event)
-    private = read_inputs(request).private
+    inputs = read_inputs(request)
     output = plan.output_path(request)
-    with unfinished(output, private=private) as image, workspace() as work, room_in(work):
-        prepared = _prepare(request, work, clock, spool=work / "rootfs.tar")
+    with unfinished(output, private=inputs.private) as image, workspace() as work, room_in(work):
+        prepared = _prepare(request, inputs, work, clock, spool=work / "rootfs.tar")
         disk = image if request.format == "raw" else work / "disk.raw"
         report = _run_guest(request, prepared, disk, work, clock)
         if disk != image:
@@ -110,9 +110,10 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
     return Result(image=output, manifest=content, seconds=clock.seconds, log=request.log)
 
 
-def _prepare(request: Request, work: Path, clock: Clock, *, spool: Path | None) -> Prepared:
+def _prepare(
+    request: Request, inputs: Inputs, work: Path, clock: Clock, *, spool: Path | None
+) -> Prepared:
     """Everything before the guest.  Without a *spool*, only as far as the plan."""
-    inputs = read_inputs(request)
     inspection = inspect(request.tarball, spool=spool, on_event=clock.on_event)
     facts = inspection.facts
     plan.check_arch(request, facts)

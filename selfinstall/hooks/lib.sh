@@ -1,6 +1,24 @@
 # shellcheck shell=sh
 # lib.sh: what the hooks share; sourced, and needs nothing but the shell
 
+# device_with VALUE FILE …: the device whose FILE in sysfs holds VALUE.
+device_with() {
+	value=$1
+	shift
+	for file; do
+		[ -e "$file" ] || continue
+		# A file without a newline at its end still counts.
+		content=
+		read -r content <"$file" || [ -n "$content" ] || continue
+		if [ "$content" = "$value" ]; then
+			device=${file%/*}
+			printf '/dev/%s' "${device##*/}"
+			return
+		fi
+	done
+	return 1
+}
+
 # port NAME: the device of the named virtio-serial port.  Without udev there is
 # no /dev/virtio-ports, and the node's number differs between machines.  The
 # host names its ports some time after the driver was loaded, and nothing that a
@@ -8,15 +26,7 @@
 port() {
 	tries=0
 	while [ "$tries" -lt 400 ]; do
-		for name_file in /sys/class/virtio-ports/*/name; do
-			[ -e "$name_file" ] || continue
-			read -r name <"$name_file"
-			if [ "$name" = "$1" ]; then
-				device=${name_file%/name}
-				printf '/dev/%s' "${device##*/}"
-				return
-			fi
-		done
+		device_with "$1" /sys/class/virtio-ports/*/name && return
 		tries=$((tries + 1))
 		sleep 0.05
 	done
@@ -39,30 +49,14 @@ progress() {
 
 # disk SERIAL: the device of the disk with that serial; never by order.
 disk() {
-	for serial_file in /sys/block/*/serial; do
-		[ -e "$serial_file" ] || continue
-		serial=
-		read -r serial <"$serial_file" || [ -n "$serial" ] || continue
-		if [ "$serial" = "$1" ]; then
-			device=${serial_file%/serial}
-			printf '/dev/%s' "${device##*/}"
-			return
-		fi
-	done
+	device_with "$1" /sys/block/*/serial && return
 	echo "no disk with the serial $1" >&2
 	return 1
 }
 
 # partition DISK NUMBER: the device of a partition, whatever its name is made of.
 partition() {
-	for number_file in "/sys/block/${1##*/}/"*/partition; do
-		read -r number <"$number_file"
-		if [ "$number" = "$2" ]; then
-			device=${number_file%/partition}
-			printf '/dev/%s' "${device##*/}"
-			return
-		fi
-	done
+	device_with "$2" "/sys/block/${1##*/}/"*/partition && return
 	echo "$1 has no partition $2" >&2
 	return 1
 }
