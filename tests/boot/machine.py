@@ -51,6 +51,10 @@ class Console:
         assert status == "0", f"{command}: status {status}: {output}"
         return output
 
+    def drain(self, seconds: float) -> None:
+        """Read the console for *seconds*."""
+        self.child.expect([pexpect.TIMEOUT, pexpect.EOF], timeout=seconds)
+
     def power_off(self) -> None:
         self.child.sendline("poweroff")
         self.child.expect(pexpect.EOF)

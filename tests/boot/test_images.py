@@ -86,7 +86,7 @@ def test_a_kernel_less_tarball_becomes_a_machine(
     console.power_off()
 
 
-def wait_for_ssh(port: int) -> None:
+def wait_for_ssh(port: int, console: Console) -> None:
     """Wait for sshd, which comes after the prompt; qemu itself takes connections at any time."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
@@ -96,17 +96,26 @@ def wait_for_ssh(port: int) -> None:
         ):
             if link.recv(4) == b"SSH-":
                 return
-        time.sleep(1)
-    pytest.fail(f"no sshd at port {port} within {PATIENCE} s")
+        # A guest whose console nobody reads stands still once the terminal's buffer is full.
+        console.drain(1)
+    console.child.sendline()
+    console.login(PASSWORD, "jo")
+    units = "ssh selfinstall-host-keys systemd-networkd"
+    console.child.sendline(f"systemctl --no-pager status {units}; ip -brief address; networkctl")
+    console.drain(60)
+    pytest.fail(f"no sshd at port {port} within {PATIENCE} s:\n{console.child.before}")
 
 
 def test_a_bookworm_debootstrap_tarball_with_an_ssh_key(
-    bookworm: Path, tmp_path: Path, consoles: list[Console]
+    bookworm: Path, tmp_path: Path, password_file: Path, consoles: list[Console]
 ) -> None:
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     image = tmp_path / "b.qcow2"
-    selfinstall("--tarball", bookworm, "-o", image, "--ssh-key", f"{key}.pub", "--user", "jo")
+    selfinstall(
+        "--tarball", bookworm, "-o", image, "--ssh-key", f"{key}.pub",
+        "--user", "jo", "--user-password-file", password_file,
+    )  # fmt: skip
     info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", image]))
     assert info["format"] == "qcow2" and info["virtual-size"] == 10 << 30
     with socket.socket() as probe:
@@ -115,7 +124,7 @@ def test_a_bookworm_debootstrap_tarball_with_an_ssh_key(
     console = Console(image, "--firmware", "bios", "--forward", f"{port}:22", log=tmp_path / "con")
     consoles.append(console)
     console.child.expect("login: ")
-    wait_for_ssh(port)
+    wait_for_ssh(port, console)
     ssh = ["ssh", "-q", "-i", str(key), "-p", str(port), "-o", "StrictHostKeyChecking=no"]
     ssh += ["-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"]
     for user in ("root", "jo"):
