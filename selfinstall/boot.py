@@ -6,9 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from selfinstall import request, verification
-from selfinstall.errors import InputError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.host import workspace
+from selfinstall.image import export
 from selfinstall.image.inspect import inspect_image
 from selfinstall.packages.cache import folder_or
 from selfinstall.qemu.argv import Forward, Network
@@ -40,12 +40,11 @@ def boot(
     :raises HostError: the host lacks qemu or firmware.
     """
     facts = inspect_image(image)
-    if facts.label is None:
-        raise InputError(f"{image} has no partition table", "is it an image of a whole disk?")
     chosen = verification.arch_of(facts, arch)
-    known = facts.bootable_firmwares(chosen) or tuple(f.name for f in chosen.firmwares)
+    direct = export.beside(image)
+    name = firmware or verification.usable_firmwares(facts, chosen, direct, qemu)[0]
     made = verification.machine(
-        facts, chosen, firmware or known[0], memory=memory, smp=smp, qemu=qemu, write=write
+        facts, chosen, name, direct=direct, memory=memory, smp=smp, qemu=qemu, write=write
     )
     made = dataclasses.replace(made, network=Network(forwards=forwards))
     on_event(Event("note", "boot", message=HOW_TO_QUIT))

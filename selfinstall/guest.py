@@ -14,7 +14,7 @@ from pathlib import Path
 from selfinstall.arch import Arch
 from selfinstall.events import OnEvent
 from selfinstall.image.label import make_esp, make_label
-from selfinstall.initramfs import stripped
+from selfinstall.initramfs import stripped, zboot
 from selfinstall.initramfs.assemble import ExtraFile, InitramfsSpec, plan_entries, write_initramfs
 from selfinstall.initramfs.cpio import Region
 from selfinstall.initramfs.hooks import Hook, load_hook
@@ -25,6 +25,7 @@ from selfinstall.packages.resolution import Fetched
 from selfinstall.plan import Plan
 from selfinstall.qemu.argv import AccelName, Drive, Machine
 from selfinstall.qemu.emulator import find as find_emulator
+from selfinstall.qemu.firmware import find as find_firmware
 from selfinstall.qemu.install import GuestReport, run_installer
 from selfinstall.render import render
 from selfinstall.request import Request
@@ -136,7 +137,7 @@ def write_bootable(
     image = tree.get(kernel.image)
     assert image is not None
     kernel_file, initramfs = work / "kernel", work / "initramfs"
-    kernel_file.write_bytes(image.read())
+    kernel_file.write_bytes(zboot.unpacked(image.read(), kernel.image))
     init = load_hook("init")
     spec = InitramfsSpec(
         programs=tuple(dict.fromkeys(p for hook in (init, *hooks) for p in hook.programs)),
@@ -266,6 +267,9 @@ def run(
     :raises GuestHung: the guest gave no sign of life.
     """
     emulator = find_emulator(arch, request.qemu)
+    firmware = None
+    if arch.qemu.installer_firmware is not None:
+        firmware = find_firmware(arch.firmware(arch.qemu.installer_firmware), emulator)
 
     def machine_for(accel: AccelName) -> Machine:
         # An attempt that did not come to life may have left something.
@@ -277,6 +281,7 @@ def run(
             accel=accel,
             memory=plan.memory_mib,
             smp=plan.smp,
+            firmware=firmware,
             kernel=assembled.kernel,
             initrd=assembled.initramfs,
             append=" ".join(plan.installer_args),

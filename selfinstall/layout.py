@@ -7,6 +7,7 @@ import dataclasses
 #: GPT partition types (UEFI 2.10, 5.3.3; the Discoverable Partitions Specification).
 BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+PREP = "9E1A2D38-C612-4316-AA26-8B49521E5A8B"
 
 SECTOR = 512
 MIB = 1 << 20
@@ -30,7 +31,10 @@ class Partition:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PlacedPartition:
-    """A partition with its place on one disk: *start* and *size* in bytes, *number* from 1."""
+    """A partition with its place on one disk: *start* and *size* in bytes, *number* from 1.
+
+    *attributes* are GPT's, as sfdisk(8) names them.
+    """
 
     role: str
     type: str
@@ -38,6 +42,7 @@ class PlacedPartition:
     start: int
     size: int
     uuid: str
+    attributes: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +75,7 @@ class Disk:
         lines += [
             f"start={p.start // SECTOR}, size={p.size // SECTOR}, "
             f"type={p.type}, uuid={p.uuid.upper()}, name={p.role}"
+            + (f', attrs="{p.attributes}"' if p.attributes else "")
             for p in self.partitions
         ]
         return "\n".join(lines) + "\n"

@@ -20,6 +20,8 @@ from selfinstall.arch import Arch
 from selfinstall.errors import GuestFailed
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.host import require_program, room_in, temporary_folder, workspace
+from selfinstall.image import export
+from selfinstall.image.export import Exported
 from selfinstall.image.seal import publish, unfinished
 from selfinstall.inputs import Inputs, read_inputs
 from selfinstall.packages.aptroot import AptRoot
@@ -32,6 +34,7 @@ from selfinstall.plan import Needs, Plan
 from selfinstall.qemu import qemu_img
 from selfinstall.qemu.emulator import find as find_emulator
 from selfinstall.qemu.firmware import find as find_firmware
+from selfinstall.qemu.firmware import first_usable
 from selfinstall.qemu.install import GuestReport
 from selfinstall.request import Request
 from selfinstall.result import Result
@@ -94,16 +97,20 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
         prepared = _prepare(request, inputs, work, clock, spool=work / "rootfs.tar")
         disk = image if request.format == "raw" else work / "disk.raw"
         report = _run_guest(request, prepared, disk, work, clock)
+        exported = _export(prepared.plan, disk, work)
         if disk != image:
             with clock.step("convert"):
                 qemu_img.convert(
                     disk, image, source_format="raw", format=request.format, on_event=on_event
                 )
             disk.unlink()
-        verified = _verify(request, prepared, image, work, clock)
+        verified = _verify(request, prepared, image, exported, work, clock)
         content = manifest.make(
             prepared.plan, prepared.inspection.facts, report, verified, clock.seconds
         )
+        if exported is not None:
+            exported = export.publish(exported, output)
+            content["exported"] = dataclasses.asdict(exported)
         if request.manifest is not None:
             manifest.write(content, request.manifest)
         publish(image, output)
@@ -123,7 +130,9 @@ def _prepare(
     with _apt_root(request, inspection, arch, needs, work, clock) as root:
         resolution = Resolution()
         if root is not None:
-            resolution = resolve(root, needs.wanted, needs.useful, on_event=clock.on_event)
+            resolution = resolve(
+                root, needs.wanted, needs.useful, one_of=needs.kernels, on_event=clock.on_event
+            )
         made = plan.make(
             request, facts, arch, resolution, seed=request.seed or secrets.token_hex(16)
         )
@@ -142,7 +151,7 @@ def _apt_root(
     request: Request, inspection: Inspection, arch: Arch, needs: Needs, work: Path, clock: Clock
 ) -> Iterator[AptRoot | None]:
     """Where apt is asked for what is needed; None when nothing is."""
-    if not needs.wanted:
+    if needs.nothing:
         yield None
         return
     facts = inspection.facts
@@ -156,6 +165,7 @@ def _apt_root(
         sources_file=request.sources,
         keyring=request.keyring,
         packages_dir=request.packages,
+        foreign=needs.foreign_architectures,
     )
     cache = Cache(request.cache)
     with clock.step("packages"), AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
@@ -167,14 +177,18 @@ def _check_host(request: Request, arch: Arch, made: Plan) -> None:
 
     :raises HostError: something is missing.
     """
-    find_emulator(arch, request.qemu)
+    emulator = find_emulator(arch, request.qemu)
+    if arch.qemu.installer_firmware is not None:
+        find_firmware(arch.firmware(arch.qemu.installer_firmware), emulator)
     require_program("qemu-img", "qemu-utils")
     require_program("sfdisk", "fdisk")
     if made.disk.partition("esp") is not None:
         require_program("mkfs.vfat", "dosfstools")
+    if not made.loaders:
+        require_program("debugfs", "e2fsprogs")
     if made.verify:
-        for name in made.firmwares:
-            find_firmware(arch.firmware(name))
+        for names in made.firmwares:
+            first_usable(arch, names, emulator)
 
 
 def _run_guest(
@@ -207,17 +221,33 @@ def _run_guest(
     return report
 
 
+def _export(made: Plan, disk: Path, work: Path) -> Exported | None:
+    """Kernel and initramfs of an image without a boot loader."""
+    if made.loaders:
+        return None
+    arguments = f"root=UUID={made.root_uuid} ro {' '.join(made.image_args)}"
+    return export.export(disk, made.disk.root.start, arguments, work)
+
+
 def _verify(
-    request: Request, prepared: Prepared, image: Path, work: Path, clock: Clock
+    request: Request,
+    prepared: Prepared,
+    image: Path,
+    exported: Exported | None,
+    work: Path,
+    clock: Clock,
 ) -> tuple[Verified, ...]:
     if not request.verify:
         return ()
     log = request.log or work / "verify.log"
+    emulator = find_emulator(prepared.arch, request.qemu)
+    rows = prepared.plan.firmwares
     try:
         return verify(
             image,
             arch=prepared.arch.name,
-            firmware=prepared.plan.firmwares,
+            firmware=tuple(first_usable(prepared.arch, row, emulator) for row in rows),
+            exported=exported,
             accel=request.accel,
             qemu=request.qemu,
             stall=request.stall,

@@ -11,7 +11,7 @@ from typing import Literal
 
 from selfinstall import arch as arches
 from selfinstall import loader as loaders
-from selfinstall.arch import Arch, LoaderUse
+from selfinstall.arch import DIRECT, Arch, LoaderUse
 from selfinstall.errors import InputError, UsageError
 from selfinstall.identity import derived_uuid, fat_id
 from selfinstall.layout import ALIGNMENT, MIB, SECTOR, Disk, Partition, PlacedPartition
@@ -31,6 +31,8 @@ BASE_PACKAGES = ("e2fsprogs", "kmod", "login", "mount", "passwd", "udev")
 #: or where nothing else must be fetched.  fdisk: the root can grow.  zstd: the
 #: distribution's own choice for its initramfs.
 USEFUL_PACKAGES = ("fdisk", "zstd")
+#: ``--bootloader`` for kernel and initramfs beside the image.
+NO_LOADER = "none"
 #: The package of the init system for a tarball without one, and what lets each find its network.
 DEFAULT_INIT_PACKAGE = "systemd-sysv"
 INIT_PACKAGES: dict[Init, tuple[str, ...]] = {
@@ -73,10 +75,9 @@ INITRAMFS_MODULES = (
     "crc32c crc32c_generic nls_ascii nls_cp437 vfat"
 )
 
-#: Guest memory without ``--memory``, MiB, and what the system itself takes of it.  More is
-#: not faster: a payload on a disk of its own takes as long as one in memory.
-DEFAULT_MEMORY = 512
-SYSTEM_MEMORY = 384
+#: MiB of the installer's memory that its system leaves to a payload.  More memory is not
+#: faster: a payload on a disk of its own takes as long as one in memory.
+PAYLOAD_MEMORY = 128
 #: Guest CPUs without ``--smp``.  More are not safe under TCG: with two, qemu 7.2 let one
 #: CPU run into the breakpoint that the kernel sets while it patches its own code
 #: ("Oops: int3" in sched_clock_cpu, one boot of three).
@@ -89,15 +90,32 @@ class Needs:
 
     :param wanted: without these no image; apt must find them.
     :param useful: taken when apt is asked anyway and knows them.
+    :param kernels: of these the first that apt knows; empty when a kernel is there or wanted.
     """
 
     wanted: tuple[str, ...]
     useful: tuple[str, ...]
+    kernels: tuple[str, ...] = ()
+
+    @property
+    def foreign_architectures(self) -> tuple[str, ...]:
+        """Those that a wanted package or kernel names (``NAME:ARCH``)."""
+        named = (name.partition("=")[0].partition(":")[2] for name in (*self.wanted, *self.kernels))
+        return tuple(dict.fromkeys(filter(None, named)))
+
+    @property
+    def nothing(self) -> bool:
+        """Whether apt need not be asked at all."""
+        return not self.wanted and not self.kernels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What will be done.  Sizes in bytes but for *memory_mib*."""
+    """What will be done.  Sizes in bytes but for *memory_mib*.
+
+    *firmwares* has a row for each boot of the verification: of the names in it, the
+    first that the host has.
+    """
 
     tarball: str
     arch: str
@@ -114,7 +132,7 @@ class Plan:
     root_hash_seed: str
     esp_id: str
     loaders: tuple[LoaderUse, ...]
-    firmwares: tuple[str, ...]
+    firmwares: tuple[tuple[str, ...], ...]
     resolution: Resolution
     kernel: str
     payload: Literal["initramfs", "disk"]
@@ -146,14 +164,16 @@ def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
     wanted = [*BASE_PACKAGES]
     if facts.init is None:
         wanted.append(DEFAULT_INIT_PACKAGE)
+    kernels: tuple[str, ...] = ()
     if request.kernel is not None:
         wanted.append(request.kernel)
     elif not facts.kernels:
-        wanted.append(arch.kernel_package)
+        kernels = arch.kernel_packages
     if not any(kernel.initrd for kernel in facts.kernels) and not _has_generator(facts):
         wanted.append("initramfs-tools")
     for use in chosen_loaders(request, arch):
-        wanted += [use.package, *loaders.all_loaders()[use.loader].packages]
+        wanted += [use.package] if use.package else []
+        wanted += loaders.all_loaders()[use.loader].packages
     if request.ssh_key is not None:
         wanted.append("openssh-server")
     useful = [*USEFUL_PACKAGES, *INIT_PACKAGES[facts.init or "systemd"]]
@@ -161,7 +181,9 @@ def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
     def lacking(names: Iterable[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(n for n in names if n not in facts.packages))
 
-    return Needs(wanted=(*lacking(wanted), *request.include), useful=lacking(useful))
+    return Needs(
+        wanted=(*lacking(wanted), *request.include), useful=lacking(useful), kernels=kernels
+    )
 
 
 def _has_generator(facts: RootfsFacts) -> bool:
@@ -169,25 +191,40 @@ def _has_generator(facts: RootfsFacts) -> bool:
 
 
 def chosen_loaders(request: Request, arch: Arch) -> tuple[LoaderUse, ...]:
-    """The boot loaders to install: all of the architecture's, narrowed by the request.
+    """The boot loaders to install: the architecture's usual ones, or as the request narrows them.
+
+    None at all when kernel and initramfs shall lie beside the image.
 
     :raises UsageError: nothing is left, or a name is unknown.
     """
+    if request.bootloader == NO_LOADER:
+        return ()
     descriptors = loaders.all_loaders()
-    families = sorted({descriptors[use.loader].family for use in arch.loaders})
-    if request.bootloader != "auto" and request.bootloader not in families:
+    families = list(dict.fromkeys(descriptors[use.loader].family for use in arch.loaders))
+    if request.bootloader not in ("auto", *families):
         raise UsageError(
             f"{arch.name} has no boot loader {request.bootloader!r}",
-            f"it has: auto, {', '.join(families)}",
+            f"it has: auto, {', '.join([*families, NO_LOADER])}",
         )
     if request.firmware != "both":
         arch.firmware(request.firmware)
-    return tuple(
+    family = tuple(
         use
         for use in arch.loaders
-        if request.bootloader in ("auto", descriptors[use.loader].family)
-        and request.firmware in ("both", use.firmware)
+        if (use.auto if request.bootloader == "auto" else _family(use) == request.bootloader)
     )
+    chosen = tuple(use for use in family if request.firmware in ("both", *use.firmwares))
+    if family and not chosen:
+        raise UsageError(
+            f"the boot loader {request.bootloader} of {arch.name} is not for the firmware "
+            f"{request.firmware}",
+            f"it is for: {', '.join(dict.fromkeys(f for use in family for f in use.firmwares))}",
+        )
+    return chosen
+
+
+def _family(use: LoaderUse) -> str:
+    return loaders.all_loaders()[use.loader].family
 
 
 def output_path(request: Request) -> Path:
@@ -204,10 +241,13 @@ def output_path(request: Request) -> Path:
     return Path(stem + SUFFIXES[request.format])
 
 
-def place(partitions: Iterable[Partition], root_type: str, size: int, seed: str) -> Disk:
+def place(
+    partitions: Iterable[Partition], root_type: str, size: int, seed: str, root_attributes: str = ""
+) -> Disk:
     """The partitions one behind the other on a disk of *size* bytes, root last and with the rest.
 
     :param root_type: the root partition's GPT type.
+    :param root_attributes: its GPT attributes, as sfdisk(8) names them.
     :raises UsageError: the disk is too small to hold them.
     """
     size = size // ALIGNMENT * ALIGNMENT
@@ -226,6 +266,7 @@ def place(partitions: Iterable[Partition], root_type: str, size: int, seed: str)
                 start=start,
                 size=length,
                 uuid=derived_uuid(seed, f"partition {part.role}"),
+                attributes=root_attributes if part is root else "",
             )
         )
         start += length
@@ -254,21 +295,22 @@ def make(
     :raises InputError: the tarball is not of the architecture that was asked for.
     """
     check_arch(request, facts)
-    uses = chosen_loaders(request, arch)
-    descriptors = [loaders.all_loaders()[use.loader] for use in uses]
+    uses = _fitting(chosen_loaders(request, arch), resolution, arch)
+    descriptors = {use.loader: loaders.all_loaders()[use.loader] for use in uses}.values()
     wanted_size = request.size or DEFAULT_SIZE
     required = needed_root_bytes(facts, resolution)
     if request.size is None:
         wanted_size = max(wanted_size, 2 * required)
     parts = (p for d in descriptors for p in d.partitions)
-    disk = place(parts, arch.root_type, wanted_size, seed)
+    attributes = ",".join(filter(None, (d.root_attributes for d in descriptors)))
+    disk = place(parts, arch.root_type, wanted_size, seed, attributes)
     if disk.root.size < required:
         total = math.ceil((required + disk.size - disk.root.size) / MIB)
         raise UsageError(
             f"a disk of {disk.size // MIB} MiB is too small for {facts.name}",
             f"--size {total}M is the least",
         )
-    payload, memory = _payload(request, facts, resolution)
+    payload, memory = _payload(request, facts, arch, resolution)
     customize = tuple(
         # Numbers, not the files' own names: those can hold anything.
         f"{number:02d}"
@@ -291,10 +333,10 @@ def make(
         root_hash_seed=derived_uuid(seed, "root directory hash"),
         esp_id=fat_id(seed, "ESP"),
         loaders=uses,
-        firmwares=tuple(use.firmware for use in uses),
+        firmwares=_firmwares(request, uses),
         resolution=resolution,
         kernel=request.kernel
-        or (facts.kernels[0].version if facts.kernels else arch.kernel_package),
+        or (facts.kernels[0].version if facts.kernels else _kernel(arch, resolution)),
         payload=payload,
         memory_mib=memory,
         smp=request.smp or DEFAULT_SMP,
@@ -310,6 +352,33 @@ def make(
     return dataclasses.replace(plan, settings=_settings(plan, request, arch, facts))
 
 
+def _fitting(
+    uses: tuple[LoaderUse, ...], resolution: Resolution, arch: Arch
+) -> tuple[LoaderUse, ...]:
+    """Those of *uses* that can start the kernel."""
+    there = {arch.name, *foreign(resolution, arch)}
+    return tuple(use for use in uses if use.kernel_architecture in (None, *there))
+
+
+def foreign(resolution: Resolution, arch: Arch) -> tuple[str, ...]:
+    """Architectures of new packages that are not the target's own."""
+    found = {p.architecture for p in resolution.packages} - {arch.name, "all"}
+    return tuple(sorted(found))
+
+
+def _kernel(arch: Arch, resolution: Resolution) -> str:
+    names = {name for p in resolution.packages for name in (p.name, f"{p.name}:{p.architecture}")}
+    return next((k for k in arch.kernel_packages if k in names), arch.kernel_packages[0])
+
+
+def _firmwares(request: Request, uses: tuple[LoaderUse, ...]) -> tuple[tuple[str, ...], ...]:
+    if not uses:
+        return ((DIRECT.name,),)
+    if request.firmware != "both":
+        return ((request.firmware,),)
+    return tuple(dict.fromkeys(use.firmwares for use in uses))
+
+
 def check_arch(request: Request, facts: RootfsFacts) -> None:
     """:raises InputError: the tarball is not of the architecture that was asked for."""
     if request.arch is not None and request.arch != facts.architecture:
@@ -320,7 +389,7 @@ def check_arch(request: Request, facts: RootfsFacts) -> None:
 
 
 def _payload(
-    request: Request, facts: RootfsFacts, resolution: Resolution
+    request: Request, facts: RootfsFacts, arch: Arch, resolution: Resolution
 ) -> tuple[Literal["initramfs", "disk"], int]:
     """How the rootfs travels, and the guest's memory in MiB.
 
@@ -328,16 +397,17 @@ def _payload(
     grow when their members are decompressed; their size on disk says by how much.
     """
     carried = facts.tar_bytes + sum(p.installed_size for p in resolution.packages)
-    in_memory = SYSTEM_MEMORY + 2 * math.ceil(carried / MIB)
+    least = arch.qemu.memory
+    in_memory = least - PAYLOAD_MEMORY + 2 * math.ceil(carried / MIB)
     if request.payload == "initramfs":
-        memory = request.memory or max(DEFAULT_MEMORY, in_memory)
+        memory = request.memory or max(least, in_memory)
         if memory < in_memory:
             raise UsageError(
                 f"{memory} MiB of memory do not hold this payload in the initramfs",
                 f"--memory {in_memory}, or --payload disk",
             )
         return "initramfs", memory
-    memory = request.memory or DEFAULT_MEMORY
+    memory = request.memory or least
     if request.payload == "auto" and in_memory <= memory:
         return "initramfs", memory
     return "disk", memory
@@ -384,7 +454,7 @@ def _warnings(facts: RootfsFacts, resolution: Resolution, init: Init) -> tuple[s
 def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> dict[str, str]:
     """What the hooks read, as their headers declare it."""
     esp = plan.disk.partition("esp")
-    targets = {loaders.all_loaders()[use.loader].target_setting: use.target for use in plan.loaders}
+    prep = plan.disk.partition("prep")
     return {
         "HOOKS": " ".join(plan.hooks),
         "DISK_SERIAL": "selfinstall-disk",
@@ -409,8 +479,21 @@ def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> d
         "SOURCE_DATE_EPOCH": str(request.source_date_epoch or ""),
         "CUSTOMIZE_HOOKS": " ".join(plan.customize_hooks),
         "INITRAMFS_MODULES": INITRAMFS_MODULES,
-        **targets,
+        "PREP_PARTITION": str(prep.number) if prep else "",
+        "KERNEL_ARGS": " ".join(plan.image_args),
+        "FOREIGN_ARCHITECTURES": " ".join(foreign(plan.resolution, arch)),
+        **_targets(plan.loaders),
     }
+
+
+def _targets(uses: tuple[LoaderUse, ...]) -> dict[str, str]:
+    """The platforms of each loader, in the setting that its hook reads."""
+    found: dict[str, str] = {}
+    for use in uses:
+        setting = loaders.all_loaders()[use.loader].target_setting
+        if setting is not None:
+            found[setting] = f"{found.get(setting, '')} {use.target}".strip()
+    return found
 
 
 def _describe(plan: Plan) -> str:
@@ -427,7 +510,10 @@ def _describe(plan: Plan) -> str:
             for p in plan.disk.partitions
         ),
         ("root", f"ext4, UUID {plan.root_uuid}"),
-        *(("boot loader", f"{use.loader} ({use.target})") for use in plan.loaders),
+        *(
+            ("boot loader", use.loader + (f" ({use.target})" if use.target else ""))
+            for use in plan.loaders
+        ),
         ("payload", f"in the {plan.payload}" if plan.payload == "initramfs" else "second disk"),
         ("guest", f"{plan.memory_mib} MiB, {plan.smp} CPU{'s' if plan.smp > 1 else ''}"),
         ("hooks", " ".join(plan.hooks)),
@@ -435,7 +521,7 @@ def _describe(plan: Plan) -> str:
         ("kernel args", " ".join(plan.image_args)),
         ("packages", f"{len(plan.resolution.packages)} to install"),
         *(("", f"{p.name} {p.version} ({p.architecture})") for p in plan.resolution.packages),
-        ("verify", ", ".join(plan.firmwares) if plan.verify else "no"),
+        ("verify", ", ".join(map(" or ".join, plan.firmwares)) if plan.verify else "no"),
         ("seed", plan.seed),
         *(("warning", text) for text in plan.warnings),
     ]

@@ -9,7 +9,6 @@ from typing import Literal
 Format = Literal["raw", "qcow2", "vmdk", "vhdx", "vdi"]
 PayloadMode = Literal["auto", "initramfs", "disk"]
 Accel = Literal["auto", "kvm", "tcg"]
-FirmwareChoice = Literal["both", "bios", "efi"]
 
 FORMATS: tuple[Format, ...] = ("raw", "qcow2", "vmdk", "vhdx", "vdi")
 #: File name suffix of each format; raw disks are ``.img`` to the tools of the field.
@@ -32,8 +31,9 @@ class Request:
     :param arch: the Debian architecture that the tarball must have; None for any.
     :param format: the image's format.
     :param size: the virtual disk's size in bytes; None for the default.
-    :param bootloader: ``auto`` or a boot loader family of the architecture.
-    :param firmware: which firmware the image must boot under, where there is a choice.
+    :param bootloader: ``auto``, a boot loader family of the architecture, or ``none``.
+    :param firmware: ``both`` for all that the chosen boot loaders are for, or the one
+        under which the image must boot.
     :param payload: how the rootfs reaches the guest.
     :param packages: a directory of .deb files that replaces the network.
     :param include: further packages to install.
@@ -68,7 +68,7 @@ class Request:
     format: Format = "raw"
     size: int | None = None
     bootloader: str = "auto"
-    firmware: FirmwareChoice = "both"
+    firmware: str = "both"
     payload: PayloadMode = "auto"
     packages: Path | None = None
     include: tuple[str, ...] = ()

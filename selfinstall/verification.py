@@ -18,11 +18,14 @@ from selfinstall.arch import Arch
 from selfinstall.errors import GuestFailed, InputError, UsageError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.host import workspace
+from selfinstall.image import export
+from selfinstall.image.export import Exported
 from selfinstall.image.inspect import ImageFacts, inspect_image
 from selfinstall.packages.cache import folder_or
 from selfinstall.qemu.argv import AccelName
 from selfinstall.qemu.boot import Boot
 from selfinstall.qemu.emulator import find as find_emulator
+from selfinstall.qemu.firmware import first_usable
 from selfinstall.qemu.login import BootReport, boot_until_up
 
 #: MiB; what the field's tools give a test machine at least (Debian bug 1059840).
@@ -55,6 +58,7 @@ def verify(
     stall: float | None = None,
     cache: Path | None = None,
     log: Path | None = None,
+    exported: Exported | None = None,
     on_event: OnEvent = ignore,
 ) -> tuple[Verified, ...]:
     """Boot *image* under each firmware; what it writes goes to an overlay that is thrown away.
@@ -65,14 +69,20 @@ def verify(
     :param stall: seconds of silence that end a boot; None for the accelerator's limit.
     :param cache: the cache's folder; None for the user's.
     :param log: where to keep the consoles, one behind the other; None for nowhere.
+    :param exported: kernel and initramfs of an image without a boot loader; None for
+        those that lie beside it.
     :raises InputError: there is no such image, or it holds no boot loader for a firmware.
     :raises HostError: the host lacks qemu or firmware.
     :raises BootFailed: it does not come up.
     """
     facts = inspect_image(image)
     chosen = arch_of(facts, arch)
-    names = firmware or _firmwares(facts, chosen)
-    boots = [machine(facts, chosen, name, memory=memory, smp=smp, qemu=qemu) for name in names]
+    direct = exported or export.beside(image)
+    names = firmware or usable_firmwares(facts, chosen, direct, qemu)
+    boots = [
+        machine(facts, chosen, name, direct=direct, memory=memory, smp=smp, qemu=qemu)
+        for name in names
+    ]
     with workspace() as work:
 
         def boot_one(boot: Boot, tell: OnEvent, cancel: int) -> BootReport:
@@ -150,11 +160,13 @@ def arch_of(facts: ImageFacts, name: str | None) -> Arch:
     :raises UsageError: nothing says.
     """
     if name is not None:
-        if facts.arch is not None and facts.arch != name:
-            raise InputError(f"{facts.path} is {facts.arch}, not {name}", "leave out --arch")
+        if facts.arches and name not in facts.arches:
+            known = " or ".join(facts.arches)
+            raise InputError(f"{facts.path} is {known}, not {name}", "leave out --arch")
         return arches.get(name)
-    if facts.arch is not None:
-        return arches.get(facts.arch)
+    if facts.arches:
+        # Architectures that share a type share the machine too.
+        return arches.get(facts.arches[0])
     for arch in arches.all_arches().values():
         if platform.machine() in arch.qemu.kvm_hosts:
             return arch
@@ -168,6 +180,7 @@ def machine(
     arch: Arch,
     firmware: str,
     *,
+    direct: Exported | None = None,
     memory: int | None,
     smp: int | None,
     qemu: Path | None,
@@ -176,15 +189,25 @@ def machine(
 ) -> Boot:
     """The machine that boots an image.
 
+    :param direct: what lies beside an image without a boot loader.
     :raises HostError: the emulator is missing or too old.
     :raises UsageError: the architecture has no such firmware.
+    :raises InputError: there is no kernel to start directly.
     """
+    directly = firmware == arches.DIRECT.name
+    if directly and direct is None:
+        kernel = export.names(facts.path)[0]
+        raise InputError(
+            f"{facts.path} has no boot loader, and there is no {kernel.name} beside it",
+            f"selfinstall export {facts.path} takes kernel and initramfs out of the image",
+        )
     return Boot(
         arch=arch,
         emulator=find_emulator(arch, qemu),
         image=facts.path,
         format=facts.format,
         firmware=arch.firmware(firmware),
+        direct=direct if directly else None,
         memory=memory or MEMORY,
         smp=smp or 1,
         scratch=scratch,
@@ -192,11 +215,24 @@ def machine(
     )
 
 
-def _firmwares(facts: ImageFacts, arch: Arch) -> tuple[str, ...]:
-    """All that the image has a boot loader for; of an image that does not tell, all there are."""
+def usable_firmwares(
+    facts: ImageFacts, arch: Arch, direct: Exported | None, qemu: Path | None = None
+) -> tuple[str, ...]:
+    """One firmware for each boot loader of the image: the first that this host has.
+
+    Of an image that does not tell what is in it, all that the architecture has.
+
+    :raises InputError: it has no partition table.
+    :raises HostError: the host lacks all that could start a loader.
+    """
     if facts.label is None:
         raise InputError(f"{facts.path} has no partition table", "is it an image of a whole disk?")
-    return facts.bootable_firmwares(arch) or tuple(f.name for f in arch.firmwares)
+    rows = facts.bootable_firmwares(arch)
+    if not rows and (direct is not None or not arch.firmwares):
+        return (arches.DIRECT.name,)
+    emulator = find_emulator(arch, qemu)
+    rows = rows or tuple((f.name,) for f in arch.firmwares)
+    return tuple(dict.fromkeys(first_usable(arch, row, emulator) for row in rows))
 
 
 def _append(kept: Path, logs: Sequence[Path]) -> None:

@@ -14,6 +14,9 @@ from typing import Literal
 from selfinstall.errors import UsageError
 
 Transport = Literal["pci", "mmio", "ccw"]
+#: How a firmware gets into the machine: in flash, as ``-bios``, or as what ``-kernel``
+#: loads (a second stage that the machine's own first stage starts).
+Attach = Literal["flash", "bios", "kernel"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,31 +33,45 @@ class Qemu:
     """The emulated machine.
 
     :param program: the system emulator's name.
-    :param package: the Debian package that holds it.
+    :param packages: the Debian packages that hold it, of the newest release first.
     :param machine: the value of ``-machine``.
     :param cpu_tcg: the value of ``-cpu`` when instructions are translated.
     :param cpu_kvm: the value of ``-cpu`` when the host's CPU runs them.
     :param kvm_hosts: ``uname -m`` of the hosts whose KVM runs this architecture.
     :param transport: how virtio devices are attached.
     :param minimum: the oldest qemu version that works.
+    :param memory: MiB that the installer gets at least; what the kernel takes for itself differs.
+    :param installer_firmware: the firmware without which not even ``-kernel`` starts.
     """
 
     program: str
-    package: str
+    packages: tuple[str, ...]
     machine: str
     cpu_tcg: str
     cpu_kvm: str
     kvm_hosts: tuple[str, ...]
     transport: Transport
     minimum: tuple[int, int] = (7, 2)
+    memory: int = 512
+    installer_firmware: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class FirmwareFiles:
-    """One build of a firmware: code and template of the variable store, as absolute paths."""
+    """One build of a firmware.
+
+    :param code: absolute path.
+    :param vars: template of its variable store, None for one that has none.
+    :param attach: how it gets into the machine.
+    :param machine: properties of ``-machine`` that it needs.
+    :param minimum: the oldest qemu version under which it works, None for the architecture's.
+    """
 
     code: str
     vars: str | None = None
+    attach: Attach = "flash"
+    machine: str = ""
+    minimum: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,20 +90,29 @@ class Firmware:
     files: tuple[FirmwareFiles, ...] = ()
 
 
+#: What starts an image without a boot loader: qemu, with the kernel that lies beside it.
+DIRECT = Firmware(name="direct", title="qemu's -kernel")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LoaderUse:
     """A boot loader as this architecture uses it.
 
     :param loader: the descriptor's name in :mod:`selfinstall.loader`.
-    :param firmware: the firmware that starts it.
-    :param target: what the loader's installer calls this platform.
-    :param package: the Debian package that holds the loader for it.
+    :param firmwares: what can start it; an image is verified under the first that the host has.
+    :param target: what the loader's installer calls this platform, empty where there is one only.
+    :param package: the Debian package that holds the loader for it, None where the loader's
+        own packages are enough.
+    :param auto: installed unless the user chooses.
+    :param kernel_architecture: needs a kernel of this architecture; None for any.
     """
 
     loader: str
-    firmware: str
-    target: str
-    package: str
+    firmwares: tuple[str, ...]
+    target: str = ""
+    package: str | None = None
+    auto: bool = True
+    kernel_architecture: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +130,8 @@ class Arch:
     :param screen: the kernel's name of the screen console, None where there is none.
     :param grub_terminal: GRUB's terminals; under EFI the firmware's console is the serial one too.
     :param grub_serial: GRUB's ``serial`` command, None where it has no such driver.
-    :param kernel_package: the default kernel.
+    :param kernel_packages: default kernels; the first that the suite has is taken.  One of
+        another architecture (``NAME:ARCH``) comes with that architecture added to dpkg's.
     :param installer_args: kernel arguments that only the installer's kernel gets here.
     :param firmwares: what can start its loaders, in the order of tests.
     :param loaders: the boot loaders, installed in this order.
@@ -120,17 +147,17 @@ class Arch:
     screen: str | None
     grub_terminal: str = "console"
     grub_serial: str | None = None
-    kernel_package: str
+    kernel_packages: tuple[str, ...]
     installer_args: tuple[str, ...] = ()
     firmwares: tuple[Firmware, ...]
     loaders: tuple[LoaderUse, ...]
 
     def firmware(self, name: str) -> Firmware:
         """The firmware called *name*; :class:`UsageError` when this architecture has none such."""
-        for firmware in self.firmwares:
+        for firmware in (*self.firmwares, DIRECT):
             if firmware.name == name:
                 return firmware
-        known = ", ".join(f.name for f in self.firmwares)
+        known = ", ".join(f.name for f in self.firmwares) or "none"
         raise UsageError(f"{self.name} has no firmware {name!r}", f"it has: {known}")
 
 

@@ -8,7 +8,7 @@ ARCH = Arch(
     elf=Elf(machine="EM_X86_64", bits=64, little_endian=True),
     qemu=Qemu(
         program="qemu-system-x86_64",
-        package="qemu-system-x86",
+        packages=("qemu-system-x86",),
         machine="q35",
         # What is fast in silicon and slow in TCG (bench/micro): string instructions (erms,
         # fsrm), which kernel and libc copy with when the CPU calls them fast, and which TCG
@@ -24,7 +24,7 @@ ARCH = Arch(
     screen="tty0",
     grub_terminal="console serial",
     grub_serial="serial --unit=0 --speed=115200",
-    kernel_package="linux-image-amd64",
+    kernel_packages=("linux-image-amd64",),
     # On a loaded emulating host the timer check misses its ticks and panics:
     # "IO-APIC + timer doesn't work!"
     installer_args=("no_timer_check",),
@@ -46,10 +46,12 @@ ARCH = Arch(
         ),
     ),
     loaders=(
-        LoaderUse(loader="grub-pc", firmware="bios", target="i386-pc", package="grub-pc-bin"),
+        LoaderUse(
+            loader="grub-pc", firmwares=("bios",), target="i386-pc", package="grub-pc-bin"
+        ),
         LoaderUse(
             loader="grub-efi",
-            firmware="efi",
+            firmwares=("efi",),
             target="x86_64-efi",
             package="grub-efi-amd64-bin",
         ),

@@ -14,7 +14,7 @@ from pathlib import Path
 from selfinstall.arch import Arch, Firmware
 from selfinstall.cli.wording import size
 from selfinstall.errors import HostError
-from selfinstall.host import find_program
+from selfinstall.host import find_program, first_known
 from selfinstall.qemu import accel, emulator, firmware
 
 #: Modules that selfinstall imports, by name, with their Debian packages and names at PyPI.
@@ -29,6 +29,7 @@ MODULES = (
 PROGRAMS = (
     (("qemu-img",), "qemu-utils", "makes and converts images"),
     (("sfdisk",), "fdisk", "partitions"),
+    (("debugfs",), "e2fsprogs", "copies kernels out of images without a boot loader"),
     (("mkfs.vfat",), "dosfstools", "makes EFI file systems"),
     (("apt-get",), "apt", "resolves and downloads packages"),
     (("apt-cache",), "apt", "looks packages up"),
@@ -76,7 +77,7 @@ def program(names: tuple[str, ...], package: str, purpose: str) -> Finding:
 
 
 def _emulator(arch: Arch) -> Finding:
-    name, package = arch.qemu.program, arch.qemu.package
+    name, package = arch.qemu.program, first_known(arch.qemu.packages)
     try:
         found = emulator.find(arch)
     except HostError as error:

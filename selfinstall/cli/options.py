@@ -9,7 +9,8 @@ from selfinstall.arch import all_arches
 from selfinstall.cli import values
 from selfinstall.cli.table import Group, Option, Verb
 from selfinstall.loader import all_loaders
-from selfinstall.request import FORMATS, Accel, FirmwareChoice, PayloadMode
+from selfinstall.plan import NO_LOADER
+from selfinstall.request import FORMATS, Accel, PayloadMode
 
 
 def _choice(flag: str, dest: str, names: tuple[str, ...], text: str) -> Option:
@@ -32,7 +33,7 @@ def _switch(*flags: str, dest: str, switch: bool = True, tally: bool = False, te
     return Option(flags=flags, dest=dest, switch=switch, tally=tally, help=text)
 
 
-_LOADERS = ("auto", *sorted({loader.family for loader in all_loaders().values()}))
+_LOADERS = ("auto", *sorted({loader.family for loader in all_loaders().values()}), NO_LOADER)
 _FIRMWARES = tuple(dict.fromkeys(f.name for a in all_arches().values() for f in a.firmwares))
 
 HELP = _switch("-h", "--help", dest="help", text="Show this help and exit.")
@@ -150,12 +151,13 @@ BUILD = Verb(
                     "--bootloader",
                     "bootloader",
                     _LOADERS,
-                    "The boot loader. Default: auto, the architecture's own.",
+                    "The boot loader; none puts kernel and initramfs beside the image. "
+                    "Default: auto, the architecture's own.",
                 ),
                 _choice(
                     "--firmware",
                     "firmware",
-                    get_args(FirmwareChoice),
+                    ("both", *_FIRMWARES),
                     "The firmware that must start the image, where there is a choice. "
                     "Default: both.",
                 ),

@@ -15,6 +15,7 @@ from selfinstall.errors import InputError
 from selfinstall.host import workspace
 from selfinstall.image.label import HEAD_SECTORS
 from selfinstall.layout import SECTOR
+from selfinstall.loader import Loader
 from selfinstall.qemu import qemu_img
 
 #: More entries than the 128 of every tool are a damaged table, not a disk.
@@ -23,7 +24,10 @@ MAXIMUM_ENTRIES = 1024
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImagePartition:
-    """One partition: *start* and *size* in bytes, *type* a GPT type GUID."""
+    """One partition: *start* and *size* in bytes, *type* a GPT type GUID.
+
+    *bootable* is GPT's attribute "legacy BIOS bootable" (UEFI 2.10, table 5.8).
+    """
 
     number: int
     type: str
@@ -31,6 +35,7 @@ class ImagePartition:
     name: str
     start: int
     size: int
+    bootable: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +48,8 @@ class ImageFacts:
     :param actual_size: what the file occupies, bytes.
     :param label: the kind of partition table, None when there is none.
     :param partitions: its partitions (GPT only).
-    :param arch: the architecture that the root partition's type names, None when it names none.
+    :param arches: the architectures that the root partition's type names.
+    :param first_bytes: of the disk, where some loaders leave a mark.
     """
 
     path: Path
@@ -52,16 +58,25 @@ class ImageFacts:
     actual_size: int
     label: Literal["gpt", "dos"] | None
     partitions: tuple[ImagePartition, ...]
-    arch: str | None
+    arches: tuple[str, ...]
+    first_bytes: bytes = b""
 
-    def bootable_firmwares(self, arch: Arch) -> tuple[str, ...]:
-        """The firmwares of *arch* whose boot loader has its partitions here."""
-        types = {p.type for p in self.partitions}
-        descriptors = loaders.all_loaders()
-        return tuple(
-            use.firmware
+    def bootable_firmwares(self, arch: Arch) -> tuple[tuple[str, ...], ...]:
+        """For each boot loader of *arch* that left its traces here, the firmwares that start it."""
+        rows = (
+            use.firmwares
             for use in arch.loaders
-            if {p.type for p in descriptors[use.loader].partitions} <= types
+            if self._holds(loaders.all_loaders()[use.loader])
+        )
+        return tuple(dict.fromkeys(rows))
+
+    def _holds(self, loader: Loader) -> bool:
+        own = {p.type for p in loader.partitions}
+        return (
+            bool(own or loader.magic or loader.root_attributes)
+            and own <= {p.type for p in self.partitions}
+            and self.first_bytes.startswith(loader.magic)
+            and (not loader.root_attributes or any(p.bootable for p in self.partitions))
         )
 
 
@@ -79,7 +94,7 @@ def inspect_image(path: Path) -> ImageFacts:
         qemu_img.read_head(path, info.format, head_file, HEAD_SECTORS * SECTOR)
         head = head_file.read_bytes()
     partitions = parse_gpt(head)
-    by_type = {arch.root_type: arch.name for arch in arches.all_arches().values()}
+    types = {p.type for p in partitions or ()}
     label: Literal["gpt", "dos"] | None = None
     if partitions is not None:
         label = "gpt"
@@ -92,7 +107,8 @@ def inspect_image(path: Path) -> ImageFacts:
         actual_size=info.actual_size,
         label=label,
         partitions=partitions or (),
-        arch=next((by_type[p.type] for p in partitions or () if p.type in by_type), None),
+        arches=tuple(a.name for a in arches.all_arches().values() if a.root_type in types),
+        first_bytes=head[:16],
     )
 
 
@@ -115,7 +131,7 @@ def parse_gpt(head: bytes) -> tuple[ImagePartition, ...] | None:
         kind, own = (str(uuid.UUID(bytes_le=entry[i : i + 16])).upper() for i in (0, 16))
         if int(kind.replace("-", ""), 16) == 0:
             continue
-        start, end = struct.unpack_from("<QQ", entry, 32)
+        start, end, attributes = struct.unpack_from("<QQQ", entry, 32)
         found.append(
             ImagePartition(
                 number=index + 1,
@@ -124,6 +140,7 @@ def parse_gpt(head: bytes) -> tuple[ImagePartition, ...] | None:
                 name=entry[56:128].decode("utf-16-le", "replace").partition("\0")[0],
                 start=start * SECTOR,
                 size=max(0, end - start + 1) * SECTOR,
+                bootable=bool(attributes & 4),
             )
         )
     return tuple(found)

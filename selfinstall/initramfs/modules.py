@@ -112,13 +112,21 @@ def read_module(entry: Entry, path: str) -> bytes:
     """
     if entry.size > MAXIMUM_MODULE:
         raise InputError(f"the kernel module {path} is too large: {entry.size} bytes")
+    return decompressed(entry.read(), f"kernel module {path}")
+
+
+def decompressed(content: bytes, what: str) -> bytes:
+    """*content*, decompressed if its first bytes are those of xz, zstd or gzip.
+
+    :raises InputError: naming *what*, when it is damaged or absurdly large.
+    """
     try:
-        content = _decompressed(entry.read())
+        unpacked = _decompressed(content)
     except (lzma.LZMAError, zlib.error, zstandard.ZstdError, EOFError, gzip.BadGzipFile) as error:
-        raise InputError(f"the kernel module {path} is damaged: {error}") from error
-    if len(content) > MAXIMUM_MODULE:
-        raise InputError(f"the kernel module {path} is too large when unpacked")
-    return content
+        raise InputError(f"the {what} is damaged: {error}") from error
+    if len(unpacked) > MAXIMUM_MODULE:
+        raise InputError(f"the {what} is too large when unpacked")
+    return unpacked
 
 
 def _decompressed(content: bytes) -> bytes:

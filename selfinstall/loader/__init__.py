@@ -24,7 +24,10 @@ class Loader:
     :param partitions: partitions of its own, in disk order; the root partition follows.
     :param packages: packages it needs beside the platform's own.
     :param hooks: the guest's hooks, first its own.
-    :param target_setting: the setting in which its hook finds the platform's name.
+    :param target_setting: the setting in which its hook finds the platforms' names,
+        separated by spaces; None when it needs none.
+    :param magic: the disk's first bytes once it is installed, where they are its own.
+    :param root_attributes: attributes of the root partition, as sfdisk(8) names them.
     """
 
     name: str
@@ -32,7 +35,9 @@ class Loader:
     partitions: tuple[Partition, ...]
     packages: tuple[str, ...]
     hooks: tuple[str, ...]
-    target_setting: str
+    target_setting: str | None = None
+    root_attributes: str = ""
+    magic: bytes = b""
 
 
 @functools.cache

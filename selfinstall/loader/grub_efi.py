@@ -11,5 +11,5 @@ LOADER = Loader(
     partitions=(Partition(role="esp", type=ESP, size=128 << 20),),
     packages=("grub2-common",),
     hooks=("80-grub-efi", "85-grub-config"),
-    target_setting="GRUB_EFI_TARGET",
+    target_setting="GRUB_EFI_TARGETS",
 )

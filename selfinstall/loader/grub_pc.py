@@ -9,5 +9,5 @@ LOADER = Loader(
     partitions=(Partition(role="bios_grub", type=BIOS_BOOT, size=1 << 20),),
     packages=("grub2-common",),
     hooks=("80-grub-pc", "85-grub-config"),
-    target_setting="GRUB_PC_TARGET",
+    target_setting="GRUB_PC_TARGETS",
 )

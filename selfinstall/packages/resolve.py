@@ -28,6 +28,7 @@ def resolve(
     wanted: tuple[str, ...],
     useful: tuple[str, ...] = (),
     *,
+    one_of: tuple[str, ...] = (),
     on_event: OnEvent = ignore,
 ) -> Resolution:
     """What to install so that the *wanted* packages and what they depend on are there.
@@ -37,17 +38,20 @@ def resolve(
     :param wanted: package names, as ``NAME``, ``NAME:ARCH`` or ``NAME=VERSION``; when
         there are none, nothing is done.
     :param useful: more of them, left out when they are unknown or do not fit.
+    :param one_of: of these the first that is known is wanted too; the first when none is.
     :raises InputError: for unknown packages, dependencies that cannot be satisfied,
         packages that would have to go, and signatures that do not fit.
     :raises HostError: for a mirror that cannot be reached.
     """
-    if not wanted:
+    if not wanted and not one_of:
         return Resolution()
-    for name in (*wanted, *useful):
+    for name in (*wanted, *useful, *one_of):
         if not _WANTED.fullmatch(name):
             raise InputError(f"{name!r} is not a package name")
     root.refresh()
     try:
+        if one_of:
+            wanted = (*wanted, (*_known(root, one_of), one_of[0])[0])
         names, output = _with_useful(root, wanted, useful)
     finally:
         root.keep_lists()
@@ -82,8 +86,13 @@ def _known(root: AptRoot, names: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     # apt complains about the others, which is the question and no failure.
     output = root.run("apt-cache", "show", "--no-all-versions", "--", *names)
-    found = {record.get("Package") for record in paragraphs(output.stdout)}
-    return tuple(name for name in names if _bare(name) in found)
+    found: set[str | None] = set()
+    for record in paragraphs(output.stdout):
+        name, architecture = record.get("Package"), record.get("Architecture")
+        found |= {f"{name}:{architecture}"}
+        if architecture in (root.inputs.architecture, "all"):
+            found |= {name}
+    return tuple(name for name in names if name.partition("=")[0] in found)
 
 
 def _simulated(root: AptRoot, names: tuple[str, ...]) -> str:

@@ -20,6 +20,7 @@ class AptInput:
     """What the target and the user say about packages.
 
     :param architecture: the target's.
+    :param foreign: architectures that wanted packages have beside that.
     :param dpkg_status: the tarball's ``/var/lib/dpkg/status``.
     :param sources: the tarball's source files, as (path, text).
     :param keyrings: the tarball's OpenPGP keyrings, as (path, bytes).
@@ -39,11 +40,12 @@ class AptInput:
     sources_file: Path | None = None
     keyring: Path | None = None
     packages_dir: Path | None = None
+    foreign: tuple[str, ...] = ()
 
 
-def architectures(native: str, status: bytes) -> tuple[str, ...]:
+def architectures(native: str, status: bytes, foreign: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The target's architectures, *native* first, then those of other packages in its *status*."""
-    found = {native: None}
+    found = dict.fromkeys((native, *foreign))
     for stanza in re.finditer(
         rb"(?m)^Status: \S+ \S+ (\S+)$(?:\n.+)*?\nArchitecture: (\S+)$", status
     ):

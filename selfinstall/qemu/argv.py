@@ -151,7 +151,9 @@ def _board(machine: Machine) -> Iterator[tuple[str, str]]:
     if machine.serial_screen:
         board += ",graphics=off"
     flash = machine.firmware
-    if flash is not None:
+    if flash is not None and flash.machine:
+        board += f",{flash.machine}"
+    if flash is not None and flash.attach == "flash":
         yield "-blockdev", _file("flash0", "raw", Path(flash.code), read_only=True)
         board += ",pflash0=flash0"
         if flash.vars is not None:
@@ -168,6 +170,9 @@ def _board(machine: Machine) -> Iterator[tuple[str, str]]:
 
 
 def _boot(machine: Machine) -> Iterator[tuple[str, str]]:
+    firmware = machine.firmware
+    if firmware is not None and firmware.attach != "flash":
+        yield f"-{firmware.attach}", firmware.code
     if machine.kernel is not None:
         yield "-kernel", os.fspath(machine.kernel)
     if machine.initrd is not None:

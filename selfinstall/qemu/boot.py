@@ -10,6 +10,7 @@ from pathlib import Path
 
 from selfinstall.arch import Arch, Firmware
 from selfinstall.errors import HostError
+from selfinstall.image.export import Exported
 from selfinstall.qemu import firmware as firmwares
 from selfinstall.qemu.argv import AccelName, Drive, Machine, Network
 from selfinstall.qemu.emulator import Emulator
@@ -26,6 +27,7 @@ class Boot:
     :param format: as qemu calls it.
     :param firmware: what starts its loader.
     :param memory: MiB.
+    :param direct: kernel, initramfs and arguments for an image without a boot loader.
     :param network: the card, None for none.
     :param write: what the guest writes stays in the image; without, it goes to an overlay
         that is thrown away and the image is opened for reading only.
@@ -40,6 +42,7 @@ class Boot:
     firmware: Firmware
     memory: int = 1024
     smp: int = 1
+    direct: Exported | None = None
     network: Network | None = None
     write: bool = False
     scratch: Path | None = None
@@ -72,7 +75,12 @@ def machine(boot: Boot, accel: AccelName) -> Iterator[Machine]:
             accel=accel,
             memory=boot.memory,
             smp=boot.smp,
-            firmware=stack.enter_context(firmwares.private(boot.firmware, folder)),
+            kernel=boot.direct and boot.direct.kernel.absolute(),
+            initrd=boot.direct and boot.direct.initrd.absolute(),
+            append=boot.direct and boot.direct.arguments,
+            firmware=stack.enter_context(
+                firmwares.private(boot.firmware, folder, boot.emulator)
+            ),
             drives=(dataclasses.replace(drive, discard=True),),
             network=boot.network,
         )

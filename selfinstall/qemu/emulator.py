@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
@@ -10,9 +11,12 @@ from pathlib import Path
 
 from selfinstall.arch import Arch
 from selfinstall.errors import HostError
+from selfinstall.host import first_known
 
 #: What the emulator's process may not do once it runs (seccomp); libvirt asks for the same.
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+#: With an architecture's name in capitals: the environment variable that names its emulator.
+ENVIRONMENT = "SELFINSTALL_QEMU_"
 #: Seconds for ``-version``; a loaded machine needs one or two.
 PROBE_TIMEOUT = 60.0
 
@@ -25,22 +29,28 @@ class Emulator:
 
     :param program: absolute path.
     :param version: as it tells itself, with the distribution's in brackets: ``7.2.22 (Debian …)``.
+    :param number: the version to compare with.
     :param sandbox: whether it was built with seccomp.
     """
 
     program: str
     version: str
+    number: tuple[int, int] = (0, 0)
     sandbox: bool
 
 
 def find(arch: Arch, program: Path | None = None) -> Emulator:
     """Find and ask the emulator for *arch*.
 
-    :param program: an emulator that replaces the architecture's.
+    :param program: an emulator that replaces the architecture's; without, the one that the
+        environment's ``SELFINSTALL_QEMU_ARCH`` names (the architecture in capitals).
     :raises HostError: it is missing, does not run, or is too old.
     """
+    named = os.environ.get(f"{ENVIRONMENT}{arch.name.upper()}")
+    if program is None and named:
+        program = Path(named)
     path = shutil.which(str(program or arch.qemu.program))
-    hint = f"sudo apt install {arch.qemu.package}"
+    hint = f"sudo apt install {first_known(arch.qemu.packages)}"
     if path is None:
         wanted = (
             f"{program} is not an executable file" if program else f"{arch.qemu.program} is missing"
@@ -59,8 +69,12 @@ def find(arch: Arch, program: Path | None = None) -> Emulator:
     version = (int(found[2]), int(found[3]))
     if version < arch.qemu.minimum:
         minimum = ".".join(map(str, arch.qemu.minimum))
-        raise HostError(f"{path} is version {found[1]}, {arch.name} needs {minimum} or newer", hint)
-    return Emulator(program=path, version=found[1], sandbox=sandbox)
+        raise HostError(
+            f"{path} is version {found[1]}, {arch.name} needs {minimum} or newer",
+            f"{hint} from a newer release or its backports (Debian 12: -t bookworm-backports), "
+            f"or name another build by --qemu or {ENVIRONMENT}{arch.name.upper()}",
+        )
+    return Emulator(program=path, version=found[1], number=version, sandbox=sandbox)
 
 
 def _ask(*command: str) -> str | None:

@@ -8,19 +8,22 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from selfinstall.arch import Firmware, FirmwareFiles
+from selfinstall.arch import Arch, Firmware, FirmwareFiles
 from selfinstall.errors import HostError
+from selfinstall.qemu.emulator import Emulator
 
 
-def find(firmware: Firmware) -> FirmwareFiles | None:
+def find(firmware: Firmware, emulator: Emulator | None = None) -> FirmwareFiles | None:
     """The first of the firmware's builds that is there; None when qemu brings it.
 
-    :raises HostError: none is there.
+    :param emulator: what shall run it; None leaves its age aside.
+    :raises HostError: none is there, or *emulator* is too old for it.
     """
     if not firmware.files:
         return None
     for files in firmware.files:
         if all(Path(path).is_file() for path in (files.code, files.vars) if path):
+            _check_age(firmware, files, emulator)
             return files
     raise HostError(
         f"{firmware.title} firmware is missing ({firmware.files[0].code})",
@@ -28,13 +31,43 @@ def find(firmware: Firmware) -> FirmwareFiles | None:
     )
 
 
+def _check_age(firmware: Firmware, files: FirmwareFiles, emulator: Emulator | None) -> None:
+    if emulator is not None and files.minimum is not None and emulator.number < files.minimum:
+        minimum = ".".join(map(str, files.minimum))
+        raise HostError(
+            f"{firmware.title} firmware needs qemu {minimum} or newer, "
+            f"{emulator.program} is version {emulator.version}",
+            "install qemu from a newer release or its backports "
+            "(Debian 12: sudo apt install -t bookworm-backports …), or choose another --firmware",
+        )
+
+
+def first_usable(arch: Arch, names: tuple[str, ...], emulator: Emulator) -> str:
+    """The first firmware of *names* that the host has and *emulator* can run.
+
+    :raises HostError: there is none; about the first.
+    """
+    problem: HostError | None = None
+    for name in names:
+        try:
+            find(arch.firmware(name), emulator)
+        except HostError as error:
+            problem = problem or error
+        else:
+            return name
+    assert problem is not None
+    raise problem
+
+
 @contextlib.contextmanager
-def private(firmware: Firmware, folder: Path) -> Iterator[FirmwareFiles | None]:
+def private(
+    firmware: Firmware, folder: Path, emulator: Emulator | None = None
+) -> Iterator[FirmwareFiles | None]:
     """The firmware's files with a writable copy of its fresh variable store in *folder*.
 
     :raises HostError: as :func:`find`, or the copy cannot be made.
     """
-    files = find(firmware)
+    files = find(firmware, emulator)
     if files is None or files.vars is None:
         yield files
         return

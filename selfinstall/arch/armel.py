@@ -1,0 +1,53 @@
+"""armel: as armhf and with its kernel; armel's own kernels have no drivers for qemu's board."""
+
+from selfinstall.arch import Arch, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
+
+ARCH = Arch(
+    name="armel",
+    multiarch="arm-linux-gnueabi",
+    elf=Elf(machine="EM_ARM", bits=32, little_endian=True),
+    qemu=Qemu(
+        program="qemu-system-arm",
+        packages=("qemu-system-arm",),
+        machine="virt",
+        cpu_tcg="cortex-a15",
+        cpu_kvm="host",
+        kvm_hosts=("armv7l", "armv8l"),
+        # The board's PCI window lies above 4 GiB, out of reach of kernels without LPAE.
+        transport="mmio",
+    ),
+    root_type="69DAD710-2CE4-4E3C-B16C-21A1D49ABED3",
+    console="ttyAMA0",
+    baud=115200,
+    screen="tty0",
+    kernel_packages=("linux-image-armmp:armhf",),
+    firmwares=(
+        Firmware(
+            name="efi",
+            title="AAVMF32",
+            # Not built after trixie.
+            package="qemu-efi-arm",
+            files=(
+                FirmwareFiles(
+                    code="/usr/share/AAVMF/AAVMF32_CODE.fd",
+                    vars="/usr/share/AAVMF/AAVMF32_VARS.fd",
+                ),
+            ),
+        ),
+        Firmware(
+            name="u-boot",
+            title="U-Boot",
+            package="u-boot-qemu",
+            files=(FirmwareFiles(code="/usr/lib/u-boot/qemu_arm/u-boot.bin", attach="bios"),),
+        ),
+    ),
+    loaders=(
+        LoaderUse(
+            loader="grub-efi",
+            firmwares=("efi", "u-boot"),
+            target="arm-efi",
+            package="grub-efi-arm-bin",
+        ),
+        LoaderUse(loader="extlinux", firmwares=("u-boot",), auto=False),
+    ),
+)

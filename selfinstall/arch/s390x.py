@@ -1,0 +1,26 @@
+"""s390x: the virtio flavour of the mainframe, zipl."""
+
+from selfinstall.arch import Arch, Elf, Firmware, LoaderUse, Qemu
+
+ARCH = Arch(
+    name="s390x",
+    multiarch="s390x-linux-gnu",
+    elf=Elf(machine="EM_S390", bits=64, little_endian=False),
+    qemu=Qemu(
+        program="qemu-system-s390x",
+        # In a package of its own from trixie on.
+        packages=("qemu-system-s390x", "qemu-system-misc"),
+        machine="s390-ccw-virtio",
+        cpu_tcg="max",
+        cpu_kvm="host",
+        kvm_hosts=("s390x",),
+        transport="ccw",
+    ),
+    root_type="5EEAD9A9-FE09-4A1E-A1D7-520D00531306",
+    console="ttysclp0",
+    baud=None,
+    screen=None,
+    kernel_packages=("linux-image-s390x",),
+    firmwares=(Firmware(name="ccw", title="s390-ccw"),),
+    loaders=(LoaderUse(loader="zipl", firmwares=("ccw",)),),
+)

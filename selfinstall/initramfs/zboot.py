@@ -1,0 +1,33 @@
+"""EFI zboot kernels: a PE program around the compressed kernel, which qemu's -kernel may not know.
+
+Layout: drivers/firmware/efi/libstub/zboot-header.S of the kernel.  qemu 7.2 takes none of
+them, 10.0 those that are packed by gzip.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from selfinstall.errors import InputError
+from selfinstall.initramfs.modules import decompressed
+
+#: "MZ", and at byte 4 "zimg", offset and size of the payload, eight reserved bytes, its compression.
+_MAGIC = (b"MZ", b"zimg")
+
+
+def unpacked(image: bytes, path: str) -> bytes:
+    """The kernel inside an EFI zboot *image*; any other as it is.
+
+    :raises InputError: it is damaged, or packed in an unknown way; names *path*.
+    """
+    if (image[:2], image[4:8]) != _MAGIC:
+        return image
+    offset, size = struct.unpack_from("<II", image, 8)
+    payload = image[offset : offset + size]
+    if len(payload) != size:
+        raise InputError(f"the kernel {path} is damaged: it ends too early")
+    content = decompressed(payload, f"kernel {path}")
+    if content is payload:
+        how = image[24:32].partition(b"\0")[0].decode("ascii", "replace")
+        raise InputError(f"the kernel {path} is packed in an unknown way: {how}")
+    return content

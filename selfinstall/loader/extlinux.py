@@ -1,0 +1,13 @@
+"""extlinux.conf: the menu that U-Boot itself reads from the root file system."""
+
+from selfinstall.loader import Loader
+
+LOADER = Loader(
+    name="extlinux",
+    family="extlinux",
+    partitions=(),
+    packages=("u-boot-menu",),
+    hooks=("80-extlinux",),
+    # U-Boot looks at bootable partitions; without any, at the first only (doc/develop/distro.rst).
+    root_attributes="LegacyBIOSBootable",
+)
