@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import secrets
 import shutil
 import tempfile
 import time
@@ -125,7 +124,11 @@ def _prepare(
         if root is not None:
             resolution = resolve(root, needs.wanted, needs.useful, on_event=clock.on_event)
         made = plan.make(
-            request, facts, arch, resolution, seed=request.seed or secrets.token_hex(16)
+            request,
+            facts,
+            arch,
+            resolution,
+            seed=request.seed or plan.content_seed(facts, resolution),
         )
         for warning in made.warnings:
             clock.on_event(Event("warning", "plan", message=warning))
