@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import secrets
 import shutil
 import tempfile
 import time
@@ -134,7 +133,11 @@ def _prepare(
                 root, needs.wanted, needs.useful, one_of=needs.kernels, on_event=clock.on_event
             )
         made = plan.make(
-            request, facts, arch, resolution, seed=request.seed or secrets.token_hex(16)
+            request,
+            facts,
+            arch,
+            resolution,
+            seed=request.seed or plan.content_seed(facts, resolution),
         )
         for warning in made.warnings:
             clock.on_event(Event("warning", "plan", message=warning))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Iterable
@@ -23,6 +24,12 @@ from selfinstall.rootfs.facts import Init, RootfsFacts
 DEFAULT_SIZE = 10 << 30
 #: GPT keeps its backup in the last 33 sectors (UEFI 2.10, 5.3.1); a MiB keeps the end aligned.
 LABEL_TAIL_SECTORS = 33
+
+#: Block size of the root file system, and what its size is rounded up to, bytes.
+ROOT_BLOCK = 4096
+ROOT_STEP = 64 * MIB
+#: How the names of the hooks begin that make the boot menu, last of all loaders' hooks.
+MENU = "68-"
 
 #: What an image needs whatever its boot loader: to make and check its file
 #: system, to load drivers, to log in.  Some minbase tarballs lack some of these.
@@ -128,6 +135,7 @@ class Plan:
     init: Init
     seed: str
     disk: Disk
+    root_bytes: int
     root_uuid: str
     root_hash_seed: str
     esp_id: str
@@ -274,15 +282,23 @@ def place(
 
 
 def needed_root_bytes(facts: RootfsFacts, resolution: Resolution) -> int:
-    """An estimate, on the safe side, of what the root file system must hold.
+    """The root file system's size before it grows: on the safe side of what it must hold.
 
     A file takes its size rounded up to blocks of 4 KiB and an inode of 256
-    bytes; ext4 keeps 5 % back and a journal of up to 128 MiB; the first
-    initramfs and the boot loader take less than 96 MiB.
+    bytes, packages may lie there packed and unpacked; ext4 keeps 5 % back
+    and a journal of 64 MiB; the first initramfs and the boot loader take less
+    than 96 MiB.  Depends on what goes in and on nothing else.
     """
     files = facts.content_bytes + facts.members * (2048 + 256)
-    packages = sum(p.installed_size for p in resolution.packages)
-    return math.ceil((files + packages) * 1.07) + 224 * MIB
+    packages = 2 * sum(p.installed_size for p in resolution.packages)
+    needed = math.ceil((files + packages) * 1.07) + 160 * MIB
+    return math.ceil(needed / ROOT_STEP) * ROOT_STEP
+
+
+def content_seed(facts: RootfsFacts, resolution: Resolution) -> str:
+    """What ids are derived from by default: equal tarballs and packages have equal ids."""
+    hashes = (facts.sha256, *sorted(p.sha256 for p in resolution.packages))
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def make(
@@ -290,7 +306,7 @@ def make(
 ) -> Plan:
     """Decide everything.
 
-    :param seed: what ids are derived from; the request's, or a random one.
+    :param seed: what ids are derived from; the request's, or :func:`content_seed`.
     :raises UsageError: options that do not fit; a disk that is too small.
     :raises InputError: the tarball is not of the architecture that was asked for.
     """
@@ -329,6 +345,7 @@ def make(
         init=init,
         seed=seed,
         disk=disk,
+        root_bytes=required,
         root_uuid=derived_uuid(seed, "root file system"),
         root_hash_seed=derived_uuid(seed, "root directory hash"),
         esp_id=fat_id(seed, "ESP"),
@@ -419,11 +436,16 @@ def _hooks(uses: tuple[LoaderUse, ...]) -> tuple[str, ...]:
         "10-modules",
         "20-partition",
         "30-format",
+        "35-mount",
         "40-unpack",
+        "45-chroot",
         "50-configure",
-        "60-system",
-        "70-customize",
-        "75-initramfs",
+        "55-machine",
+        "60-initramfs",
+        "70-grow",
+        "72-system",
+        "75-customize",
+        "80-refresh",
         "90-seal",
     }
     descriptors = loaders.all_loaders()
@@ -466,6 +488,7 @@ def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> d
         "PACKAGES_TOTAL": str(len(plan.resolution.packages)),
         "LABEL_TAIL_SECTOR": str(plan.disk.size // SECTOR - LABEL_TAIL_SECTORS),
         "ROOT_PARTITION": str(plan.disk.root.number),
+        "ROOT_BLOCKS": str(plan.root_bytes // ROOT_BLOCK),
         "ROOT_UUID": plan.root_uuid,
         "ROOT_HASH_SEED": plan.root_hash_seed,
         "ESP_PARTITION": str(esp.number) if esp else "",
@@ -482,6 +505,8 @@ def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> d
         "PREP_PARTITION": str(prep.number) if prep else "",
         "KERNEL_ARGS": " ".join(plan.image_args),
         "FOREIGN_ARCHITECTURES": " ".join(foreign(plan.resolution, arch)),
+        "TARBALL_INITRDS": " ".join(k.version for k in facts.kernels if k.initrd),
+        "MENU_HOOKS": " ".join(hook for hook in plan.hooks if hook.startswith(MENU)),
         **_targets(plan.loaders),
     }
 

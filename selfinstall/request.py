@@ -54,7 +54,8 @@ class Request:
     :param verify: boot the finished image before it gets its name.
     :param stall: seconds without a sign of life before the guest counts as hung;
         None for a limit that fits the accelerator.
-    :param seed: what UUIDs and ids are derived from; None for a random one.
+    :param seed: what UUIDs and ids are derived from; None for the tarball's and
+        the packages' hashes.
     :param source_date_epoch: the time (seconds since 1970) that the guest believes it
         to be; None for now.
     :param manifest: where to write the JSON manifest; None for nowhere.

@@ -46,9 +46,7 @@ ARCH = Arch(
         ),
     ),
     loaders=(
-        LoaderUse(
-            loader="grub-pc", firmwares=("bios",), target="i386-pc", package="grub-pc-bin"
-        ),
+        LoaderUse(loader="grub-pc", firmwares=("bios",), target="i386-pc", package="grub-pc-bin"),
         LoaderUse(
             loader="grub-efi",
             firmwares=("efi",),

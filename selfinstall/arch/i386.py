@@ -55,9 +55,7 @@ ARCH = Arch(
         ),
     ),
     loaders=(
-        LoaderUse(
-            loader="grub-pc", firmwares=("bios",), target="i386-pc", package="grub-pc-bin"
-        ),
+        LoaderUse(loader="grub-pc", firmwares=("bios",), target="i386-pc", package="grub-pc-bin"),
         LoaderUse(
             loader="grub-efi", firmwares=("efi32",), target="i386-efi", package="grub-efi-ia32-bin"
         ),

@@ -31,9 +31,7 @@ ARCH = Arch(
             # From trixie on.
             package="qemu-efi-loongarch64",
             files=(
-                FirmwareFiles(
-                    code="/usr/share/qemu-efi-loongarch64/QEMU_EFI.fd", attach="bios"
-                ),
+                FirmwareFiles(code="/usr/share/qemu-efi-loongarch64/QEMU_EFI.fd", attach="bios"),
             ),
         ),
     ),

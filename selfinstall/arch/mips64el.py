@@ -1,4 +1,4 @@
-"""mips64el: the Malta board, whose firmware boots no Debian disk: the kernel lies beside the image."""
+"""mips64el: the Malta board, whose firmware boots no disk: the kernel lies beside the image."""
 
 from selfinstall.arch import Arch, Elf, Qemu
 

@@ -1,4 +1,4 @@
-"""mipsel: the Malta board, whose firmware boots no Debian disk: the kernel lies beside the image."""
+"""mipsel: the Malta board, whose firmware boots no disk: the kernel lies beside the image."""
 
 from selfinstall.arch import Arch, Elf, Qemu
 

@@ -282,7 +282,8 @@ BUILD = Verb(
                     flags=("--seed",),
                     dest="seed",
                     metavar="TEXT",
-                    help="What UUIDs and ids are derived from. Default: a random one.",
+                    help="What UUIDs and ids are derived from. Default: the hashes of "
+                    "tarball and packages.",
                 ),
                 _switch(
                     "--dry-run",

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# lib.sh: what the hooks share; sourced, and needs nothing but the shell
+# lib.sh: what the hooks share; sourced
 
 # device_with VALUE FILE …: the device whose FILE in sysfs holds VALUE.
 device_with() {
@@ -61,11 +61,36 @@ partition() {
 	return 1
 }
 
+# mount_esp: the EFI partition at its place in the new root.
+mount_esp() {
+	mount -t vfat -o umask=0077 "/dev/disk/by-uuid/$ESP_UUID" "/target$ESP_MOUNT"
+}
+
 # in_target PROGRAM [ARGUMENT …]: run natively in the new root with a plain environment.
 in_target() {
 	chroot /target /usr/bin/env -i PATH="${TARGET_PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}" \
 		HOME=/root TERM=dumb LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
-		DEBCONF_NONINTERACTIVE_SEEN=true ${SOURCE_DATE_EPOCH:+SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH"} "$@"
+		DEBCONF_NONINTERACTIVE_SEEN=true ${TARGET_APT_CONFIG:+APT_CONFIG="$TARGET_APT_CONFIG"} \
+		${SOURCE_DATE_EPOCH:+SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH"} "$@"
+}
+
+# The search path in which stand-ins come first.
+# shellcheck disable=SC2034  # for hooks
+STAND_INS=/run/selfinstall/stand-ins:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+# stand_in PROGRAM …: put stand-ins, which do nothing but leave the wish wanted-PROGRAM, into
+# the target's /run, which is memory.
+stand_in() {
+	mkdir -p /target/run/selfinstall/stand-ins
+	for program; do
+		stand_in=/target/run/selfinstall/stand-ins/$program
+		cat >"$stand_in" <<-'STAND_IN'
+			#!/bin/sh
+			case ${1-} in --version) echo 'initramfs-tools 0' ;; esac
+			: >"/run/selfinstall/wanted-${0##*/}"
+		STAND_IN
+		chmod 755 "$stand_in"
+	done
 }
 
 # has_program NAME: whether the new root has it.

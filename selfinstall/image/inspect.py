@@ -64,9 +64,7 @@ class ImageFacts:
     def bootable_firmwares(self, arch: Arch) -> tuple[tuple[str, ...], ...]:
         """For each boot loader of *arch* that left its traces here, the firmwares that start it."""
         rows = (
-            use.firmwares
-            for use in arch.loaders
-            if self._holds(loaders.all_loaders()[use.loader])
+            use.firmwares for use in arch.loaders if self._holds(loaders.all_loaders()[use.loader])
         )
         return tuple(dict.fromkeys(rows))
 

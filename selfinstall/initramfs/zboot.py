@@ -11,7 +11,7 @@ import struct
 from selfinstall.errors import InputError
 from selfinstall.initramfs.modules import decompressed
 
-#: "MZ", and at byte 4 "zimg", offset and size of the payload, eight reserved bytes, its compression.
+#: At byte 0 and 4; then offset and size of the payload, eight bytes, name of its compression.
 _MAGIC = (b"MZ", b"zimg")
 
 

@@ -1,6 +1,7 @@
 """The boot loaders: one file each with one frozen :class:`Loader`, and one hook of the same name.
 
-Its hook is ``hooks/80-NAME``; what differs by architecture (platform,
+Its hook is ``hooks/65-NAME``; hooks named ``68-…`` make the boot menu, and make it again
+when the user's scripts changed what stands in it.  What differs by architecture (platform,
 package) stands in the architecture's file as a
 :class:`selfinstall.arch.LoaderUse`.
 """

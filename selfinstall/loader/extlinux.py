@@ -7,7 +7,7 @@ LOADER = Loader(
     family="extlinux",
     partitions=(),
     packages=("u-boot-menu",),
-    hooks=("80-extlinux",),
+    hooks=("65-extlinux", "68-extlinux-menu"),
     # U-Boot looks at bootable partitions; without any, at the first only (doc/develop/distro.rst).
     root_attributes="LegacyBIOSBootable",
 )

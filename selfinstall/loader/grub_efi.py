@@ -10,6 +10,6 @@ LOADER = Loader(
     # for a fallback loader and firmware capsules beside GRUB's 1 to 4 MiB.
     partitions=(Partition(role="esp", type=ESP, size=128 << 20),),
     packages=("grub2-common",),
-    hooks=("80-grub-efi", "85-grub-config"),
+    hooks=("65-grub-efi", "68-grub-config"),
     target_setting="GRUB_EFI_TARGETS",
 )

@@ -9,6 +9,6 @@ LOADER = Loader(
     # The core image takes half a MiB; grub-install refuses partitions over 10 MiB (SLOF).
     partitions=(Partition(role="prep", type=PREP, size=8 << 20),),
     packages=("grub2-common",),
-    hooks=("80-grub-ieee1275", "85-grub-config"),
+    hooks=("65-grub-ieee1275", "68-grub-config"),
     target_setting="GRUB_IEEE1275_TARGETS",
 )

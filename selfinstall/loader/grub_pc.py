@@ -8,6 +8,6 @@ LOADER = Loader(
     family="grub",
     partitions=(Partition(role="bios_grub", type=BIOS_BOOT, size=1 << 20),),
     packages=("grub2-common",),
-    hooks=("80-grub-pc", "85-grub-config"),
+    hooks=("65-grub-pc", "68-grub-config"),
     target_setting="GRUB_PC_TARGETS",
 )

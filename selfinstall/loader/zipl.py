@@ -7,7 +7,7 @@ LOADER = Loader(
     family="zipl",
     partitions=(),
     packages=("s390-tools",),
-    hooks=("80-zipl",),
+    hooks=("65-zipl", "68-zipl-map"),
     # qemu, pc-bios/s390-ccw/bootmap.h: ZIPL_MAGIC
     magic=b"zIPL",
 )

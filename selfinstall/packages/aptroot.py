@@ -76,9 +76,7 @@ class AptRoot:
         self, inputs: AptInput, work: Path, cache: Cache, *, on_event: OnEvent = ignore
     ) -> None:
         self.inputs = inputs
-        self.architectures = architectures(
-            inputs.architecture, inputs.dpkg_status, inputs.foreign
-        )
+        self.architectures = architectures(inputs.architecture, inputs.dpkg_status, inputs.foreign)
         self.cache = cache
         self.local: dict[str, Path] = {}
         self.sources: tuple[Source, ...] = ()

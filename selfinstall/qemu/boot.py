@@ -75,12 +75,10 @@ def machine(boot: Boot, accel: AccelName) -> Iterator[Machine]:
             accel=accel,
             memory=boot.memory,
             smp=boot.smp,
-            kernel=boot.direct and boot.direct.kernel.absolute(),
-            initrd=boot.direct and boot.direct.initrd.absolute(),
-            append=boot.direct and boot.direct.arguments,
-            firmware=stack.enter_context(
-                firmwares.private(boot.firmware, folder, boot.emulator)
-            ),
+            kernel=boot.direct.kernel.absolute() if boot.direct else None,
+            initrd=boot.direct.initrd.absolute() if boot.direct else None,
+            append=boot.direct.arguments if boot.direct else None,
+            firmware=stack.enter_context(firmwares.private(boot.firmware, folder, boot.emulator)),
             drives=(dataclasses.replace(drive, discard=True),),
             network=boot.network,
         )

@@ -47,11 +47,11 @@ def hook(tmp_path: Path, text: str) -> Path:
     [
         (
             "echo my last words; exec cat /dev/zero >/big",
-            5, "70-customize failed: exit status 1", ["my last words", "No space left", ".log"],
+            5, "75-customize failed: exit status 1", ["my last words", "No space left", ".log"],
         ),
         # What is still to be written to the disk would be a sign of life.
-        ("sync; while :; do :; done", 6, "hung in 70-customize", ["--stall"]),
-        ("echo c >/proc/sysrq-trigger", 5, "panicked in 70-customize: sysrq", ["RIP"]),
+        ("sync; while :; do :; done", 6, "hung in 75-customize", ["--stall"]),
+        ("echo c >/proc/sysrq-trigger", 5, "panicked in 75-customize: sysrq", ["RIP"]),
         ("exec tail /dev/zero", 5, "status 137 (it ran out of memory)", ["--memory"]),
     ],
     ids=["hook fails, disk full", "hook hangs", "kernel panics", "memory full"],

@@ -148,8 +148,8 @@ def test_payload_goes_where_it_fits() -> None:
 def test_hooks_run_in_the_order_of_their_names() -> None:
     hooks = make_plan().hooks
     assert list(hooks) == sorted(hooks)
-    assert "80-grub-pc" in hooks and "80-grub-efi" in hooks
-    assert "80-grub-efi" not in make_plan(firmware="bios").hooks
+    assert "65-grub-pc" in hooks and "65-grub-efi" in hooks
+    assert "65-grub-efi" not in make_plan(firmware="bios").hooks
 
 
 def test_settings_hold_what_the_hooks_declare() -> None:
@@ -189,5 +189,27 @@ def test_sfdisk_script() -> None:
 def test_installed_size_counts() -> None:
     facts = make_facts()
     small = plan.needed_root_bytes(facts, Resolution())
-    more = plan.needed_root_bytes(facts, Resolution(packages=(make_package("x", installed=MIB),)))
-    assert MIB <= more - small <= 2 * MIB
+    large = Resolution(packages=(make_package("x", installed=1 << 30),))
+    # Packed and unpacked at the same time.
+    assert 2 << 30 <= plan.needed_root_bytes(facts, large) - small <= 3 << 30
+
+
+def test_the_root_begins_with_a_size_that_its_content_decides() -> None:
+    sizes = {
+        made.settings["ROOT_BLOCKS"]
+        for made in (make_plan(), make_plan(size=2 << 30), make_plan(size=99 << 30, memory=4096))
+    }
+    assert len(sizes) == 1
+    assert make_plan(make_facts(content_bytes=9 << 30)).settings["ROOT_BLOCKS"] not in sizes
+
+
+def test_without_a_seed_ids_follow_the_contents() -> None:
+    facts, resolution = make_facts(), Resolution(packages=(make_package("x"),))
+    assert plan.content_seed(facts, resolution) == plan.content_seed(facts, resolution)
+    other = make_facts(sha256="1" * 64)
+    seeds = {plan.content_seed(f, r) for f in (facts, other) for r in (resolution, Resolution())}
+    assert len(seeds) == 4
+
+
+def test_what_the_menu_is_made_by_can_run_again() -> None:
+    assert make_plan().settings["MENU_HOOKS"] == "68-grub-config"

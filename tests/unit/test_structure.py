@@ -28,7 +28,7 @@ def test_file_and_architecture_agree() -> None:
 
 def test_every_loader_has_its_hook_and_every_use_its_loader_and_firmware() -> None:
     for name, descriptor in loader.all_loaders().items():
-        assert descriptor.hooks[0] == f"80-{name}"
+        assert descriptor.hooks[0] == f"65-{name}"
         for hook in descriptor.hooks:
             assert load_hook(hook).name == hook
     for arch in all_arches().values():
