@@ -34,7 +34,9 @@ def test_every_loader_has_its_hook_and_every_use_its_loader_and_firmware() -> No
     for arch in all_arches().values():
         for use in arch.loaders:
             assert use.loader in loader.all_loaders()
-            assert arch.firmware(use.firmware).name == use.firmware
+            assert use.firmwares
+            for name in use.firmwares:
+                assert arch.firmware(name).name == name
 
 
 def shipped_files() -> Iterator[Path]:
@@ -72,9 +74,9 @@ def names_of_architectures() -> set[str]:
     """Everything that is one architecture's own."""
     names: set[str] = set()
     for a in all_arches().values():
-        names |= {a.name, a.multiarch, a.elf.machine, a.qemu.program, a.qemu.package, a.console}
-        names |= {a.kernel_package, a.root_type, *a.qemu.kvm_hosts}
-        names |= {word for use in a.loaders for word in (use.target, use.package)}
+        names |= {a.name, a.multiarch, a.elf.machine, a.qemu.program, a.console, a.root_type}
+        names |= {*a.qemu.packages, *a.kernel_packages, *a.qemu.kvm_hosts}
+        names |= {w for use in a.loaders for w in (use.target, use.package) if w}
     return names
 
 
