@@ -23,6 +23,18 @@ def _choice(flag: str, dest: str, names: tuple[str, ...], text: str) -> Option:
     )
 
 
+def _firmware(text: str, *others: str) -> Option:
+    """``--firmware``, whose values are the data's; *others* stand for more than one."""
+    names = (*others, *_FIRMWARES)
+    return Option(
+        flags=("--firmware",),
+        dest="firmware",
+        metavar="|".join((*others, "NAME")),
+        convert=values.choice(*names),
+        help=text,
+    )
+
+
 def _path(*flags: str, dest: str, metavar: str = "FILE", repeat: bool = False, text: str) -> Option:
     return Option(
         flags=flags, dest=dest, metavar=metavar, convert=values.path, repeat=repeat, help=text
@@ -92,17 +104,12 @@ STALL = Option(
     help="How long a guest may show no sign of life before it counts as hung.",
 )
 LOG = _path("--log", dest="log", text="Where to keep the guest's console.")
-BOOT_FIRMWARE = _choice(
-    "--firmware",
-    "firmware",
-    _FIRMWARES,
-    "The firmware to start. Default: the architecture's first.",
+BOOT_FIRMWARE = _firmware(
+    "The firmware to start; selfinstall arches names them. Default: the first that the image "
+    "has a boot loader for."
 )
-VERIFY_FIRMWARE = _choice(
-    "--firmware",
-    "firmware",
-    ("both", *_FIRMWARES),
-    "The firmware to test. Default: both, every one of the architecture.",
+VERIFY_FIRMWARE = _firmware(
+    "The firmware to test. Default: both, one for each boot loader of the image.", "both"
 )
 
 #: Of a build, where a tarball of another architecture is told apart from an unknown name.
@@ -154,12 +161,10 @@ BUILD = Verb(
                     "The boot loader; none puts kernel and initramfs beside the image. "
                     "Default: auto, the architecture's own.",
                 ),
-                _choice(
-                    "--firmware",
-                    "firmware",
-                    ("both", *_FIRMWARES),
-                    "The firmware that must start the image, where there is a choice. "
-                    "Default: both.",
+                _firmware(
+                    "The firmware that must start the image, where there is a choice "
+                    "(selfinstall arches). Default: both, all of them.",
+                    "both",
                 ),
             ),
         ),

@@ -42,12 +42,14 @@ def make_facts(**changes: Any) -> RootfsFacts:
     return RootfsFacts(**{**values, **changes})
 
 
-def make_package(name: str, *, automatic: bool = False, installed: int = 1 << 20) -> Package:
+def make_package(
+    name: str, *, automatic: bool = False, installed: int = 1 << 20, architecture: str = "amd64"
+) -> Package:
     return Package(
         name=name,
         version="1.0-1",
-        architecture="amd64",
-        filename=f"{name}_1.0-1_amd64.deb",
+        architecture=architecture,
+        filename=f"{name}_1.0-1_{architecture}.deb",
         sha256="1" * 64,
         size=1000,
         installed_size=installed,
@@ -55,19 +57,30 @@ def make_package(name: str, *, automatic: bool = False, installed: int = 1 << 20
     )
 
 
-def make_resolution() -> Resolution:
+def make_resolution(architecture: str = "amd64", kernel: str | None = None) -> Resolution:
+    """A tool and a kernel, by default the architecture's first, ``NAME`` or ``NAME:ARCH``."""
+    kernel = kernel or all_arches()[architecture].kernel_packages[0]
+    name, _, foreign = kernel.partition(":")
+    packages = (
+        make_package("kmod", automatic=True, architecture=architecture),
+        make_package(name, architecture=foreign or architecture),
+    )
     return Resolution(
-        packages=(make_package("kmod", automatic=True), make_package("linux-image-amd64")),
+        packages=packages,
         steps=(
-            Step("unpack", ("kmod_1.0-1_amd64.deb", "linux-image-amd64_1.0-1_amd64.deb")),
-            Step("configure", ("kmod:amd64", "linux-image-amd64:amd64")),
+            Step("unpack", tuple(p.filename for p in packages)),
+            Step("configure", tuple(f"{p.name}:{p.architecture}" for p in packages)),
         ),
     )
 
 
-def make_plan(facts: RootfsFacts | None = None, **request: Any) -> Plan:
+def make_plan(
+    facts: RootfsFacts | None = None, resolution: Resolution | None = None, **request: Any
+) -> Plan:
     """A plan from facts and the changed fields of a request."""
     facts = facts or make_facts()
     arch = all_arches()[facts.architecture]
     asked = Request(tarball=Path("rootfs.tar.zst"), **request)
-    return plan.make(asked, facts, arch, make_resolution(), seed=SEED)
+    return plan.make(
+        asked, facts, arch, resolution or make_resolution(facts.architecture), seed=SEED
+    )

@@ -67,7 +67,8 @@ def test_everything_that_lacks_is_in_one_command(machine: Arch, tmp_path: Path) 
     (tmp_path / "vars.fd").unlink()
     found = doctor.examine([machine], tmp_path / "cache")
     assert doctor.commands(found, venv=True) == (
-        "sudo apt install apt dosfstools fdisk gpgv ovmf qemu-system-x86 qemu-utils util-linux",
+        "sudo apt install apt dosfstools e2fsprogs fdisk gpgv ovmf qemu-system-x86 qemu-utils "
+        "util-linux",
     )
 
 

@@ -10,7 +10,7 @@ from golden import check
 from plan_helpers import make_facts, make_package, make_plan
 
 from selfinstall import guest, plan
-from selfinstall.arch import all_arches
+from selfinstall.arch import Arch, all_arches
 from selfinstall.errors import InputError, UsageError
 from selfinstall.initramfs.hooks import load_hook
 from selfinstall.layout import ALIGNMENT, MIB
@@ -19,6 +19,7 @@ from selfinstall.request import STDIN, Request
 from selfinstall.rootfs.facts import Kernel
 
 AMD64 = all_arches()["amd64"]
+each_arch = pytest.mark.parametrize("arch", all_arches().values(), ids=lambda arch: arch.name)
 REQUEST = Request(tarball=Path("rootfs.tar.zst"))
 EVERYTHING = dict.fromkeys(
     (*plan.BASE_PACKAGES, "initramfs-tools", "grub2-common", "grub-pc-bin", "grub-efi-amd64-bin"),
@@ -28,9 +29,10 @@ KERNEL = Kernel(version="6.12", image="boot/vmlinuz-6.12", initrd="boot/initrd.i
 
 
 def test_a_kernel_less_tarball_needs_kernel_generator_and_both_loaders() -> None:
-    wanted = plan.needs(REQUEST, make_facts(), AMD64).wanted
+    needs = plan.needs(REQUEST, make_facts(), AMD64)
+    wanted = needs.wanted
+    assert needs.kernels == AMD64.kernel_packages
     assert {
-        "linux-image-amd64",
         "initramfs-tools",
         "grub-pc-bin",
         "grub-efi-amd64-bin",
@@ -44,7 +46,7 @@ def test_a_kernel_less_tarball_needs_kernel_generator_and_both_loaders() -> None
 
 def test_a_complete_tarball_needs_nothing() -> None:
     facts = make_facts(kernels=(KERNEL,), packages=EVERYTHING)
-    assert plan.needs(REQUEST, facts, AMD64).wanted == ()
+    assert plan.needs(REQUEST, facts, AMD64).nothing
 
 
 def test_one_firmware_needs_one_loader() -> None:
@@ -65,7 +67,8 @@ def test_included_packages_are_wanted_even_when_installed() -> None:
 def test_an_asked_for_kernel_is_wanted_beside_the_tarballs_own() -> None:
     request = dataclasses.replace(REQUEST, kernel="linux-image-cloud-amd64")
     facts = make_facts(kernels=(KERNEL,), packages=EVERYTHING)
-    assert plan.needs(request, facts, AMD64).wanted == ("linux-image-cloud-amd64",)
+    needs = plan.needs(request, facts, AMD64)
+    assert (needs.wanted, needs.kernels) == (("linux-image-cloud-amd64",), ())
 
 
 @pytest.mark.parametrize(
@@ -152,23 +155,29 @@ def test_hooks_run_in_the_order_of_their_names() -> None:
     assert "65-grub-efi" not in make_plan(firmware="bios").hooks
 
 
-def test_settings_hold_what_the_hooks_declare() -> None:
-    made = make_plan()
+@each_arch
+@pytest.mark.parametrize("bootloader", ["auto", "none", "extlinux"])
+def test_settings_hold_what_the_hooks_declare(arch: Arch, bootloader: str) -> None:
+    if bootloader not in ("auto", "none", *(use.loader for use in arch.loaders)):
+        return
+    made = make_plan(make_facts(architecture=arch.name), bootloader=bootloader)
     for name in ("init", *made.hooks):
         missing = set(load_hook(name).needs) - made.settings.keys()
         assert not missing, f"{name} needs {missing}"
 
 
-def test_plan_is_json_and_text() -> None:
-    made = make_plan()
+@each_arch
+def test_plan_is_json_and_text(arch: Arch) -> None:
+    made = make_plan(make_facts(architecture=arch.name))
     assert json.loads(made.to_json())["disk"]["partitions"][-1]["role"] == "root"
-    check("plan-amd64.txt", made.to_text())
+    check(f"plan-{arch.name}.txt", made.to_text())
 
 
-def test_rendered_files() -> None:
-    made = make_plan(hostname="it's", user="jo")
-    for name, text in guest.rendered(made, AMD64).items():
-        check(f"rendered-amd64-{name.replace('/', '-')}", text)
+@each_arch
+def test_rendered_files(arch: Arch) -> None:
+    made = make_plan(make_facts(architecture=arch.name), hostname="it's", user="jo")
+    for name, text in guest.rendered(made, arch).items():
+        check(f"rendered-{arch.name}-{name.replace('/', '-')}", text)
 
 
 @pytest.mark.parametrize("name", ["settings", "files/grub.cfg"])
@@ -182,8 +191,10 @@ def test_what_shells_read_is_clean_for_shellcheck(name: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_sfdisk_script() -> None:
-    check("sfdisk-amd64.txt", make_plan().disk.sfdisk_script())
+@each_arch
+def test_sfdisk_script(arch: Arch) -> None:
+    made = make_plan(make_facts(architecture=arch.name))
+    check(f"sfdisk-{arch.name}.txt", made.disk.sfdisk_script())
 
 
 def test_installed_size_counts() -> None:

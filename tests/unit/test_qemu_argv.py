@@ -7,9 +7,10 @@ from pathlib import Path
 
 import golden
 import pytest
+from plan_helpers import make_facts, make_plan
 from qemu_helpers import AMD64
 
-from selfinstall.arch import FirmwareFiles
+from selfinstall.arch import DIRECT, Arch, Firmware, FirmwareFiles, all_arches
 from selfinstall.qemu.argv import (
     Channel,
     Drive,
@@ -23,45 +24,81 @@ from selfinstall.qemu.argv import (
 from selfinstall.qemu.emulator import Emulator
 from selfinstall.qemu.install import CHANNELS
 
-EMULATOR = Emulator(program="/usr/bin/qemu-system-x86_64", version="7.2.22", sandbox=True)
 PORTS = tuple(Channel(channel.name, 12 + n) for n, channel in enumerate(CHANNELS))
 TARGET = Drive(path=Path("/build/target.img"), format="raw", serial="target", discard=True)
 PAYLOAD = Drive(path=Path("/build/payload.tar"), format="raw", serial="payload", read_only=True)
 OVERLAY = Drive(path=Path("/scratch/overlay.qcow2"), format="qcow2", serial="image", bootindex=0)
 
-INSTALLER = Machine(
-    arch=AMD64,
-    emulator=EMULATOR,
-    accel="tcg",
-    memory=1024,
-    kernel=Path("/build/vmlinuz"),
-    initrd=Path("/build/initramfs.cpio"),
-    append="console=ttyS0,115200 panic=-1 norandmaps no_timer_check",
-    drives=(TARGET,),
-    console=10,
-    qmp=11,
-    channels=PORTS,
-)
-VERIFY = Machine(
-    arch=AMD64,
-    emulator=EMULATOR,
-    accel="tcg",
-    memory=1024,
-    drives=(OVERLAY,),
-    console=10,
-    serial_screen=True,
-    qmp=11,
-    network=Network(),
-)
+
+def emulator(arch: Arch) -> Emulator:
+    return Emulator(program=f"/usr/bin/{arch.qemu.program}", version="10.0.2", sandbox=True)
+
+
+def private(firmware: Firmware) -> FirmwareFiles | None:
+    """The first of its builds, with a copy of its variables."""
+    if not firmware.files:
+        return None
+    files = firmware.files[0]
+    return dataclasses.replace(files, vars="/scratch/vars.fd" if files.vars else None)
+
+
+def installer(arch: Arch) -> Machine:
+    plan = make_plan(make_facts(architecture=arch.name))
+    own = arch.qemu.installer_firmware
+    return Machine(
+        arch=arch,
+        emulator=emulator(arch),
+        accel="tcg",
+        memory=plan.memory_mib,
+        kernel=Path("/build/vmlinuz"),
+        initrd=Path("/build/initramfs.cpio"),
+        append=" ".join(plan.installer_args),
+        firmware=private(arch.firmware(own)) if own else None,
+        drives=(TARGET,),
+        console=10,
+        qmp=11,
+        channels=PORTS,
+    )
+
+
+def verify(arch: Arch, firmware: Firmware) -> Machine:
+    return Machine(
+        arch=arch,
+        emulator=emulator(arch),
+        accel="tcg",
+        memory=1024,
+        drives=(OVERLAY,),
+        console=10,
+        serial_screen=True,
+        qmp=11,
+        network=Network(),
+        firmware=private(firmware),
+    )
+
+
+def direct(arch: Arch) -> Machine:
+    plan = make_plan(make_facts(architecture=arch.name), bootloader="none")
+    return dataclasses.replace(
+        verify(arch, DIRECT),
+        kernel=Path("/images/a.img.kernel"),
+        initrd=Path("/images/a.img.initrd"),
+        append=f"root=UUID={plan.root_uuid} ro {' '.join(plan.image_args)}",
+    )
+
+
+EMULATOR = emulator(AMD64)
+INSTALLER = installer(AMD64)
+VERIFY = verify(AMD64, AMD64.firmware("bios"))
 MACHINES = {
-    "amd64-installer": INSTALLER,
+    **{f"{arch.name}-installer": installer(arch) for arch in all_arches().values()},
+    **{
+        f"{arch.name}-verify-{firmware.name}": verify(arch, firmware)
+        for arch in all_arches().values()
+        for firmware in arch.firmwares
+    },
+    **{f"{arch.name}-direct": direct(arch) for arch in all_arches().values()},
     "amd64-installer-disk-payload": dataclasses.replace(INSTALLER, drives=(TARGET, PAYLOAD)),
     "amd64-installer-kvm": dataclasses.replace(INSTALLER, accel="kvm", smp=2),
-    "amd64-verify-bios": VERIFY,
-    "amd64-verify-efi": dataclasses.replace(
-        VERIFY,
-        firmware=FirmwareFiles(code="/usr/share/OVMF/OVMF_CODE_4M.fd", vars="/scratch/efi-vars.fd"),
-    ),
     "amd64-boot-forwards": dataclasses.replace(
         VERIFY,
         serial_screen=False,

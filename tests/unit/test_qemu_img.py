@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -132,6 +133,8 @@ def test_interrupted_convert_ends_the_program(bin: Path, tmp_path: Path) -> None
 
 # --- the emulator --------------------------------------------------------------------------
 
+#: What a host without apt-cache is told.
+INSTALL = f"sudo apt install {AMD64.qemu.packages[0]}"
 VERSION = 'echo "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)"\n'
 
 
@@ -150,7 +153,6 @@ def test_emulator_without_seccomp(bin: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ('echo "QEMU emulator version 6.2.0"', "version 6.2.0, .* needs 7.2"),
         ("echo hello", "does not tell its version"),
         ("exit 3", "does not tell its version"),
     ],
@@ -159,13 +161,50 @@ def test_emulator_that_does_not_do(bin: Path, script: str, words: str) -> None:
     program(bin, AMD64.qemu.program, script)
     with pytest.raises(HostError, match=words) as caught:
         emulator.find(AMD64)
-    assert caught.value.hint == f"sudo apt install {AMD64.qemu.package}"
+    assert caught.value.hint == INSTALL
+
+
+def test_emulator_that_is_too_old(bin: Path) -> None:
+    program(bin, AMD64.qemu.program, 'echo "QEMU emulator version 6.2.0"')
+    with pytest.raises(HostError, match=r"version 6\.2\.0, amd64 needs 7\.2 or newer") as caught:
+        emulator.find(AMD64)
+    for words in (INSTALL, "-t bookworm-backports", "--qemu", "SELFINSTALL_QEMU_AMD64"):
+        assert words in (caught.value.hint or "")
+
+
+def test_the_minimum_is_the_architecture_s(bin: Path) -> None:
+    qemu = dataclasses.replace(AMD64.qemu, minimum=(10, 0))
+    arch = dataclasses.replace(AMD64, qemu=qemu)
+    program(bin, qemu.program, 'echo "QEMU emulator version 9.2.4"')
+    with pytest.raises(HostError, match=r"9\.2\.4, amd64 needs 10\.0"):
+        emulator.find(arch)
+    # Numbers are compared, not texts.
+    program(bin, qemu.program, 'echo "QEMU emulator version 10.0.2 (Debian 1:10.0.2)"')
+    assert emulator.find(arch).number == (10, 0)
+
+
+def test_the_environment_names_an_emulator(
+    bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(bin, AMD64.qemu.program, VERSION)
+    program(tmp_path, "mine", 'echo "QEMU emulator version 9.1.0"')
+    monkeypatch.setenv("SELFINSTALL_QEMU_AMD64", str(tmp_path / "mine"))
+    assert emulator.find(AMD64).program == str(tmp_path / "mine")
+    # What was asked for by option comes first, and other architectures have their own.
+    assert emulator.find(AMD64, bin / AMD64.qemu.program).version.startswith("7.2.22")
+    other = dataclasses.replace(AMD64, name="other")
+    assert emulator.find(other).program == str(bin / AMD64.qemu.program)
+    monkeypatch.setenv("SELFINSTALL_QEMU_AMD64", "/nonexistent/qemu")
+    with pytest.raises(HostError, match="/nonexistent/qemu is not an executable file"):
+        emulator.find(AMD64)
+    monkeypatch.setenv("SELFINSTALL_QEMU_AMD64", "")
+    assert emulator.find(AMD64).version.startswith("7.2.22")
 
 
 @pytest.mark.usefixtures("bin")
 def test_emulator_is_missing(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="is missing") as caught:
         emulator.find(AMD64)
-    assert caught.value.hint == f"sudo apt install {AMD64.qemu.package}"
+    assert caught.value.hint == INSTALL
     with pytest.raises(HostError, match="not an executable file"):
         emulator.find(AMD64, tmp_path / "own-qemu")
