@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from selfinstall import request, verification
+from selfinstall import exporting, request, verification
+from selfinstall.errors import UsageError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.host import workspace
 from selfinstall.image import export
@@ -26,6 +27,7 @@ def boot(
     qemu: Path | None = None,
     forwards: tuple[Forward, ...] = (),
     write: bool = False,
+    refresh: bool = False,
     cache: Path | None = None,
     on_event: OnEvent = ignore,
 ) -> None:
@@ -36,9 +38,13 @@ def boot(
     :param memory: MiB.
     :param forwards: TCP ports of the host's loopback that lead into the machine.
     :param write: keep what the machine writes; without, it is thrown away.
+    :param refresh: afterwards, bring kernel and initramfs beside the image up to date.
+    :raises UsageError: *refresh* without *write*.
     :raises InputError: there is no such image.
     :raises HostError: the host lacks qemu or firmware.
     """
+    if refresh and not write:
+        raise UsageError("there is nothing to export after a boot that keeps nothing", "--write")
     facts = inspect_image(image)
     chosen = verification.arch_of(facts, arch)
     direct = export.beside(image)
@@ -55,3 +61,5 @@ def boot(
             cache=folder_or(cache, work),
             on_event=on_event,
         )
+    if refresh:
+        exporting.export(image, arch=arch, on_event=on_event)

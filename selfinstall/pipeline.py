@@ -228,7 +228,7 @@ def _export(made: Plan, disk: Path, work: Path) -> Exported | None:
     """Kernel and initramfs of an image without a boot loader."""
     if made.loaders:
         return None
-    arguments = f"root=UUID={made.root_uuid} ro {' '.join(made.image_args)}"
+    arguments = export.command_line(made.root_uuid, made.image_args)
     return export.export(disk, made.disk.root.start, arguments, work)
 
 

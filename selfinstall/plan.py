@@ -360,7 +360,7 @@ def make(
         hooks=_hooks(uses),
         settings={},
         installer_args=(_console(arch), *INSTALLER_ARGS, *arch.installer_args),
-        image_args=_image_args(arch, init),
+        image_args=kernel_arguments(arch, init),
         customize_hooks=customize,
         customize_files=request.customize_hooks,
         verify=request.verify,
@@ -456,7 +456,8 @@ def _console(arch: Arch) -> str:
     return f"console={arch.console}" + (f",{arch.baud}" if arch.baud else "")
 
 
-def _image_args(arch: Arch, init: Init) -> tuple[str, ...]:
+def kernel_arguments(arch: Arch, init: Init) -> tuple[str, ...]:
+    """What the image's kernel is told beside its root: the consoles, names of network cards."""
     screen = (f"console={arch.screen}",) if arch.screen else ()
     # Without systemd's and networkd's matching, the first card must keep its kernel name.
     names = () if init == "systemd" else ("net.ifnames=0",)

@@ -318,6 +318,11 @@ BOOT = Verb(
             title="Options",
             options=(
                 _switch("--write", dest="write", text="Write to the image itself."),
+                _switch(
+                    "--export",
+                    dest="refresh",
+                    text="With --write: afterwards, do what the verb export does.",
+                ),
                 Option(
                     flags=("--forward",),
                     dest="forwards",
@@ -343,6 +348,14 @@ VERIFY = Verb(
         Group(title="Options", options=(VERIFY_FIRMWARE, *_MACHINE, STALL, LOG)),
         _OUTPUT_EVENTS,
     ),
+)
+
+EXPORT = Verb(
+    name="export",
+    summary="Copy kernel and initramfs out of an image to where boot and verify find them.",
+    file="IMAGE",
+    file_help="The image, of a system that is not running; it is only read.",
+    groups=(Group(title="Options", options=(ARCH,)), _OUTPUT_EVENTS),
 )
 
 INSPECT = Verb(
@@ -379,4 +392,6 @@ DOCTOR = Verb(
     ),
 )
 
-VERBS: dict[str, Verb] = {verb.name: verb for verb in (BOOT, VERIFY, INSPECT, ARCHES, DOCTOR)}
+VERBS: dict[str, Verb] = {
+    verb.name: verb for verb in (BOOT, VERIFY, EXPORT, INSPECT, ARCHES, DOCTOR)
+}

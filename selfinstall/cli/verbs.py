@@ -128,9 +128,25 @@ def boot(command: Command) -> int:
         firmware=command.get("firmware"),
         forwards=tuple(command.get("forwards", ())),
         write=command.get("write", False),
+        refresh=command.get("refresh", False),
         on_event=on_event,
         **_machine(command),
     )
+    return 0
+
+
+def export(command: Command) -> int:
+    """Bring kernel and initramfs beside an image up to date."""
+    from selfinstall.exporting import export as export_kernel
+
+    image: Path = command.get("file")
+    with _events(command) as on_event:
+        found = export_kernel(image, arch=command.get("arch"), on_event=on_event)
+        on_event(Event("verdict", "export", message=str(found.kernel), ok=True))
+    if command.get("quiet"):
+        put(sys.stdout, str(found.kernel))
+    elif not command.get("json"):
+        put(sys.stdout, f"kernel {found.version} of {shlex.quote(str(image))}: {found.kernel}")
     return 0
 
 
@@ -227,6 +243,7 @@ VERBS: dict[str, Callable[[Command], int]] = {
     "build": build,
     "boot": boot,
     "verify": verify,
+    "export": export,
     "inspect": inspect,
     "arches": arches,
     "doctor": doctor,

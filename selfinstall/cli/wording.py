@@ -28,6 +28,7 @@ TITLES = {
     "80-refresh": "refresh initramfs and boot menu",
     "90-seal": "seal the disk",
     "convert": "convert the image",
+    "export": "copy kernel and initramfs out",
 }
 _VERIFY = "verify-"
 _PREFIXES = ("", "k", "M", "G", "T")

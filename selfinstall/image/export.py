@@ -10,12 +10,17 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from selfinstall.errors import HostError, InputError
 from selfinstall.host import require_program
+from selfinstall.image.ext4 import read_superblock
+from selfinstall.initramfs import zboot
 from selfinstall.initramfs.modules import version_key
 
+#: Bytes of a kernel or initramfs; the images are not trusted, and a sparse file may be huge.
+LARGEST = 1 << 30
 _KERNEL = re.compile(r"vmlinu[xz]-([A-Za-z0-9.+~_-]+)")
 
 
@@ -26,11 +31,18 @@ class Exported:
     :param kernel: a file.
     :param initrd: a file.
     :param arguments: the kernel's command line.
+    :param version: the kernel's, None for files that were found.
     """
 
     kernel: Path
     initrd: Path
     arguments: str
+    version: str | None = None
+
+
+def command_line(root_uuid: str, arguments: Iterable[str]) -> str:
+    """The kernel's command line for the root file system of that UUID."""
+    return " ".join((f"root=UUID={root_uuid}", "ro", *arguments))
 
 
 def names(image: Path) -> tuple[Path, Path, Path]:
@@ -54,9 +66,16 @@ def export(disk: Path, root_start: int, arguments: str, folder: Path) -> Exporte
     """Copy the newest kernel that has an initramfs out of a raw *disk* into *folder*.
 
     :param root_start: where the root file system begins, bytes.
-    :raises InputError: there is no kernel with an initramfs.
+    :raises InputError: there is no kernel with an initramfs, or the file system was not
+        unmounted cleanly and may show an older one.
     :raises HostError: debugfs is missing or fails.
     """
+    if not read_superblock(disk, root_start).clean:
+        raise InputError(
+            "the image's root file system was not unmounted cleanly; what was written last is "
+            "in its journal only",
+            "run it once more (selfinstall boot --write) and power it off from inside",
+        )
     # A name without characters that mean something to debugfs.
     link = folder / "disk"
     link.symlink_to(disk.absolute())
@@ -64,18 +83,21 @@ def export(disk: Path, root_start: int, arguments: str, folder: Path) -> Exporte
         source = _Root(f"{link.name}?offset={root_start}", folder)
         files = source.list("/boot")
         found = [
-            (version_key(match[1]), name, f"initrd.img-{match[1]}")
+            (version_key(match[1]), match[1], name)
             for name in files
             if (match := _KERNEL.fullmatch(name)) and f"initrd.img-{match[1]}" in files
         ]
         if not found:
             raise InputError("the image has no kernel with an initramfs in /boot")
-        _, kernel, initrd = max(found)
-        source.copy(f"/boot/{kernel}", "kernel")
-        source.copy(f"/boot/{initrd}", "initrd")
+        _, version, name = max(found)
+        kernel = source.copy(f"/boot/{name}", "kernel")
+        initrd = source.copy(f"/boot/initrd.img-{version}", "initrd")
     finally:
         link.unlink()
-    return Exported(kernel=folder / "kernel", initrd=folder / "initrd", arguments=arguments)
+    packed = kernel.read_bytes()
+    if (unpacked := zboot.unpacked(packed, name)) is not packed:
+        kernel.write_bytes(unpacked)
+    return Exported(kernel=kernel, initrd=initrd, arguments=arguments, version=version)
 
 
 def publish(exported: Exported, image: Path) -> Exported:
@@ -87,12 +109,12 @@ def publish(exported: Exported, image: Path) -> Exported:
     try:
         _place(exported.kernel, kernel)
         _place(exported.initrd, initrd)
-        unfinished = arguments.with_name(f".{arguments.name}.part")
-        unfinished.write_text(exported.arguments + "\n", encoding="utf-8")
-        unfinished.replace(arguments)
+        text = exported.kernel.with_name("cmdline")
+        text.write_text(exported.arguments + "\n", encoding="utf-8")
+        _place(text, arguments)
     except OSError as error:
         raise HostError(f"cannot write {kernel}: {error.strerror}") from error
-    return Exported(kernel=kernel, initrd=initrd, arguments=exported.arguments)
+    return dataclasses.replace(exported, kernel=kernel, initrd=initrd)
 
 
 def _place(source: Path, target: Path) -> None:
@@ -113,17 +135,22 @@ class _Root:
         self._folder = folder
 
     def list(self, path: str) -> frozenset[str]:
-        """Names in the folder *path*."""
+        """Names of ordinary files of a sane size in the folder *path*."""
         # "/INODE/MODE/UID/GID/NAME/SIZE/"
         rows = (line.split("/") for line in self._run(f"ls -p {path}").splitlines())
-        return frozenset(row[5] for row in rows if len(row) > 6)
+        return frozenset(
+            row[5]
+            for row in rows
+            if len(row) == 8 and row[2].startswith("100") and 0 < int(row[6] or 0) <= LARGEST
+        )
 
-    def copy(self, path: str, name: str) -> None:
+    def copy(self, path: str, name: str) -> Path:
         """Copy a file; debugfs's exit status tells nothing, so the file must be there after."""
         target = self._folder / name
         self._run(f"dump {path} {name}")
         if not target.is_file() or target.stat().st_size == 0:
             raise HostError(f"debugfs could not copy {path} out of the image")
+        return target
 
     def _run(self, request: str) -> str:
         done = subprocess.run(

@@ -22,9 +22,9 @@ def unpacked(image: bytes, path: str) -> bytes:
     """
     if (image[:2], image[4:8]) != _MAGIC:
         return image
-    offset, size = struct.unpack_from("<II", image, 8)
+    offset, size = struct.unpack("<II", image[8:16].ljust(8, b"\0"))
     payload = image[offset : offset + size]
-    if len(payload) != size:
+    if len(payload) != size or not payload:
         raise InputError(f"the kernel {path} is damaged: it ends too early")
     content = decompressed(payload, f"kernel {path}")
     if content is payload:

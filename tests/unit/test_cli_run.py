@@ -163,7 +163,7 @@ def test_verify_tests_every_firmware_by_default(library: Library, capsys: Captur
 
 
 def test_boot_passes_its_options_on(library: Library) -> None:
-    line = "boot i.img --write --firmware bios --forward 2222:22 --forward 8080:80"
+    line = "boot i.img --write --export --firmware bios --forward 2222:22 --forward 8080:80"
     assert command(line) == 0
     assert command("boot i.img") == 0
     first, second = library.calls
@@ -176,8 +176,10 @@ def test_boot_passes_its_options_on(library: Library) -> None:
         "smp": None,
         "qemu": None,
         "write": True,
+        "refresh": True,
         "forwards": (Forward(host=2222, guest=22), Forward(host=8080, guest=80)),
     }
+    assert not second["refresh"]
     assert (second["write"], second["firmware"], second["forwards"]) == (False, None, ())
 
 
