@@ -15,7 +15,7 @@ from selfinstall.arch import Arch, LoaderUse
 from selfinstall.errors import InputError, UsageError
 from selfinstall.identity import derived_uuid, fat_id
 from selfinstall.layout import ALIGNMENT, MIB, SECTOR, Disk, Partition, PlacedPartition
-from selfinstall.packages.resolution import Resolution
+from selfinstall.packages.resolution import Package, Resolution, Step
 from selfinstall.request import STDIN, SUFFIXES, Format, Request
 from selfinstall.rootfs.facts import Init, RootfsFacts
 
@@ -31,8 +31,13 @@ BASE_PACKAGES = ("e2fsprogs", "kmod", "login", "mount", "passwd", "udev")
 #: or where nothing else must be fetched.  fdisk: the root can grow.  zstd: the
 #: distribution's own choice for its initramfs.
 USEFUL_PACKAGES = ("fdisk", "zstd")
-#: The package of the init system for a tarball without one, and what lets each find its network.
-DEFAULT_INIT_PACKAGE = "systemd-sysv"
+#: The packages of each init system, and what lets it find its network.
+INIT_SYSTEMS: dict[Init, tuple[str, ...]] = {
+    "systemd": ("systemd-sysv",),
+    "sysvinit": ("sysvinit-core",),
+    # Debian's openrc is started by sysvinit's init.
+    "openrc": ("openrc", "sysvinit-core"),
+}
 INIT_PACKAGES: dict[Init, tuple[str, ...]] = {
     # resolved was part of systemd itself before bookworm; dbus: without it logind fails.
     "systemd": ("systemd-resolved", "dbus"),
@@ -97,9 +102,15 @@ class Needs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What will be done.  Sizes in bytes but for *memory_mib*."""
+    """What will be done.  Sizes in bytes but for *memory_mib*.
+
+    :param tarball: its name, or that of the suite.
+    :param base: packages of a system that is only extracted, to install first and by force.
+    :param unconfigured: how many packages of the tarball dpkg has not finished with.
+    """
 
     tarball: str
+    from_suite: bool
     arch: str
     system: str
     suite: str | None
@@ -115,6 +126,8 @@ class Plan:
     esp_id: str
     loaders: tuple[LoaderUse, ...]
     firmwares: tuple[str, ...]
+    base: tuple[Package, ...]
+    unconfigured: int
     resolution: Resolution
     kernel: str
     payload: Literal["initramfs", "disk"]
@@ -128,6 +141,18 @@ class Plan:
     customize_files: tuple[Path, ...]
     verify: bool
     warnings: tuple[str, ...]
+
+    @property
+    def packages(self) -> tuple[Package, ...]:
+        """All packages that the guest installs."""
+        return (*self.base, *self.resolution.packages)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What dpkg does in the guest, before it configures whatever is left."""
+        first = [Step("base", tuple(p.filename for p in self.base))] if self.base else []
+        begun = [Step("pending")] if self.unconfigured else []
+        return (*begun, *first, *self.resolution.steps)
 
     def to_json(self) -> str:
         """The whole plan as one JSON object."""
@@ -145,7 +170,7 @@ def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
     """
     wanted = [*BASE_PACKAGES]
     if facts.init is None:
-        wanted.append(DEFAULT_INIT_PACKAGE)
+        wanted += INIT_SYSTEMS[chosen_init(request, facts)]
     if request.kernel is not None:
         wanted.append(request.kernel)
     elif not facts.kernels:
@@ -156,7 +181,7 @@ def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
         wanted += [use.package, *loaders.all_loaders()[use.loader].packages]
     if request.ssh_key is not None:
         wanted.append("openssh-server")
-    useful = [*USEFUL_PACKAGES, *INIT_PACKAGES[facts.init or "systemd"]]
+    useful = [*USEFUL_PACKAGES, *INIT_PACKAGES[chosen_init(request, facts)]]
 
     def lacking(names: Iterable[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(n for n in names if n not in facts.packages))
@@ -190,6 +215,38 @@ def chosen_loaders(request: Request, arch: Arch) -> tuple[LoaderUse, ...]:
     )
 
 
+def chosen_init(request: Request, facts: RootfsFacts | None) -> Init:
+    """The init system that the image will have: the rootfs's, an included one, or systemd."""
+    if facts is not None and facts.init is not None:
+        return facts.init
+    included = {name.partition(":")[0].partition("=")[0] for name in request.include}
+    # openrc needs sysvinit's packages, so it is asked first.
+    by_package: tuple[tuple[str, Init], ...] = (
+        ("openrc", "openrc"),
+        ("sysvinit-core", "sysvinit"),
+    )
+    return next((init for package, init in by_package if package in included), "systemd")
+
+
+def check_source(request: Request) -> None:
+    """:raises UsageError: the request does not name one thing to make the image of."""
+    if request.tarball is None and request.suite is None:
+        raise UsageError(
+            "no tarball and no suite given",
+            "selfinstall --tarball rootfs.tar.zst -o disk.img, or selfinstall --suite trixie",
+        )
+    if request.tarball is not None and request.suite is not None:
+        raise UsageError(
+            "--suite makes a rootfs and --tarball brings one",
+            "give either; --sources FILE gives the tarball other packages",
+        )
+    if request.suite is None and request.variant != "minbase":
+        raise UsageError(
+            "--variant chooses packages of a suite, and a tarball has its own",
+            "add packages to the tarball with --include, or give --suite in place of it",
+        )
+
+
 def output_path(request: Request) -> Path:
     """Where the image goes: as asked, or the tarball's name with the format's suffix.
 
@@ -197,6 +254,8 @@ def output_path(request: Request) -> Path:
     """
     if request.output is not None:
         return request.output
+    if request.tarball is None:
+        return Path(f"{request.suite}-{request.arch}{SUFFIXES[request.format]}")
     if request.tarball == STDIN:
         raise UsageError("standard input gives the image no name", "name it with -o")
     name = request.tarball.name
@@ -232,7 +291,7 @@ def place(partitions: Iterable[Partition], root_type: str, size: int, seed: str)
     return Disk(size=size, uuid=derived_uuid(seed, "disk"), partitions=tuple(placed))
 
 
-def needed_root_bytes(facts: RootfsFacts, resolution: Resolution) -> int:
+def needed_root_bytes(facts: RootfsFacts, packages: Iterable[Package]) -> int:
     """An estimate, on the safe side, of what the root file system must hold.
 
     A file takes its size rounded up to blocks of 4 KiB and an inode of 256
@@ -240,15 +299,21 @@ def needed_root_bytes(facts: RootfsFacts, resolution: Resolution) -> int:
     initramfs and the boot loader take less than 96 MiB.
     """
     files = facts.content_bytes + facts.members * (2048 + 256)
-    packages = sum(p.installed_size for p in resolution.packages)
-    return math.ceil((files + packages) * 1.07) + 224 * MIB
+    return math.ceil((files + sum(p.installed_size for p in packages)) * 1.07) + 224 * MIB
 
 
 def make(
-    request: Request, facts: RootfsFacts, arch: Arch, resolution: Resolution, *, seed: str
+    request: Request,
+    facts: RootfsFacts,
+    arch: Arch,
+    resolution: Resolution,
+    *,
+    base: tuple[Package, ...] = (),
+    seed: str,
 ) -> Plan:
     """Decide everything.
 
+    :param base: what the second stage installs before all others.
     :param seed: what ids are derived from; the request's, or a random one.
     :raises UsageError: options that do not fit; a disk that is too small.
     :raises InputError: the tarball is not of the architecture that was asked for.
@@ -257,7 +322,8 @@ def make(
     uses = chosen_loaders(request, arch)
     descriptors = [loaders.all_loaders()[use.loader] for use in uses]
     wanted_size = request.size or DEFAULT_SIZE
-    required = needed_root_bytes(facts, resolution)
+    packages = (*base, *resolution.packages)
+    required = needed_root_bytes(facts, packages)
     if request.size is None:
         wanted_size = max(wanted_size, 2 * required)
     parts = (p for d in descriptors for p in d.partitions)
@@ -268,15 +334,16 @@ def make(
             f"a disk of {disk.size // MIB} MiB is too small for {facts.name}",
             f"--size {total}M is the least",
         )
-    payload, memory = _payload(request, facts, resolution)
+    payload, memory = _payload(request, facts, packages)
     customize = tuple(
         # Numbers, not the files' own names: those can hold anything.
         f"{number:02d}"
         for number, _ in enumerate(request.customize_hooks, 1)
     )
-    init = facts.init or "systemd"
+    init = chosen_init(request, facts)
     plan = Plan(
         tarball=facts.name,
+        from_suite=request.suite is not None,
         arch=arch.name,
         system=facts.pretty_name,
         suite=facts.suite,
@@ -292,20 +359,22 @@ def make(
         esp_id=fat_id(seed, "ESP"),
         loaders=uses,
         firmwares=tuple(use.firmware for use in uses),
+        base=base,
+        unconfigured=len(facts.unconfigured),
         resolution=resolution,
         kernel=request.kernel
         or (facts.kernels[0].version if facts.kernels else arch.kernel_package),
         payload=payload,
         memory_mib=memory,
         smp=request.smp or DEFAULT_SMP,
-        hooks=_hooks(uses),
+        hooks=_hooks(uses, second_stage=bool(base) and request.suite is None),
         settings={},
         installer_args=(_console(arch), *INSTALLER_ARGS, *arch.installer_args),
         image_args=_image_args(arch, init),
         customize_hooks=customize,
         customize_files=request.customize_hooks,
         verify=request.verify,
-        warnings=_warnings(facts, resolution, init),
+        warnings=_warnings(facts, packages, init),
     )
     return dataclasses.replace(plan, settings=_settings(plan, request, arch, facts))
 
@@ -320,14 +389,14 @@ def check_arch(request: Request, facts: RootfsFacts) -> None:
 
 
 def _payload(
-    request: Request, facts: RootfsFacts, resolution: Resolution
+    request: Request, facts: RootfsFacts, packages: Iterable[Package]
 ) -> tuple[Literal["initramfs", "disk"], int]:
     """How the rootfs travels, and the guest's memory in MiB.
 
     While the kernel unpacks an initramfs, memory holds it twice.  Packages
     grow when their members are decompressed; their size on disk says by how much.
     """
-    carried = facts.tar_bytes + sum(p.installed_size for p in resolution.packages)
+    carried = facts.tar_bytes + sum(p.installed_size for p in packages)
     in_memory = SYSTEM_MEMORY + 2 * math.ceil(carried / MIB)
     if request.payload == "initramfs":
         memory = request.memory or max(DEFAULT_MEMORY, in_memory)
@@ -343,7 +412,7 @@ def _payload(
     return "disk", memory
 
 
-def _hooks(uses: tuple[LoaderUse, ...]) -> tuple[str, ...]:
+def _hooks(uses: tuple[LoaderUse, ...], *, second_stage: bool) -> tuple[str, ...]:
     """The guest's hooks in their order, which is that of their names."""
     common = {
         "10-modules",
@@ -356,6 +425,8 @@ def _hooks(uses: tuple[LoaderUse, ...]) -> tuple[str, ...]:
         "75-initramfs",
         "90-seal",
     }
+    if second_stage:
+        common.add("45-second-stage")
     descriptors = loaders.all_loaders()
     return tuple(sorted(common.union(*(descriptors[use.loader].hooks for use in uses))))
 
@@ -371,8 +442,8 @@ def _image_args(arch: Arch, init: Init) -> tuple[str, ...]:
     return (*screen, _console(arch), *names)
 
 
-def _warnings(facts: RootfsFacts, resolution: Resolution, init: Init) -> tuple[str, ...]:
-    there = {*facts.packages, *(p.name for p in resolution.packages)}
+def _warnings(facts: RootfsFacts, packages: Iterable[Package], init: Init) -> tuple[str, ...]:
+    there = {*facts.packages, *(p.name for p in packages)}
     found = []
     if "fdisk" not in there:
         found.append("the root will not grow with the disk: the package fdisk is not installed")
@@ -393,7 +464,8 @@ def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> d
         "PAYLOAD": plan.payload,
         "ROOTFS_BYTES": str(facts.tar_bytes),
         "ACLS": "text" if facts.acl_texts else "attributes",
-        "PACKAGES_TOTAL": str(len(plan.resolution.packages)),
+        "PACKAGES_TOTAL": str(len(plan.packages)),
+        "UNCONFIGURED": str(plan.unconfigured),
         "LABEL_TAIL_SECTOR": str(plan.disk.size // SECTOR - LABEL_TAIL_SECTORS),
         "ROOT_PARTITION": str(plan.disk.root.number),
         "ROOT_UUID": plan.root_uuid,
@@ -418,7 +490,10 @@ def _describe(plan: Plan) -> str:
         return f"{number / MIB:,.0f} MiB"
 
     rows: list[tuple[str, str]] = [
-        ("tarball", f"{plan.tarball} ({plan.system}, {plan.arch})"),
+        (
+            "suite" if plan.from_suite else "tarball",
+            f"{plan.tarball} ({plan.system}, {plan.arch})",
+        ),
         ("image", f"{plan.output} ({plan.format}, {size(plan.disk.size)})"),
         ("host name", plan.hostname),
         ("kernel", plan.kernel),
@@ -433,6 +508,9 @@ def _describe(plan: Plan) -> str:
         ("hooks", " ".join(plan.hooks)),
         *(("customize", str(path)) for path in plan.customize_files),
         ("kernel args", " ".join(plan.image_args)),
+        *((("to finish", f"{plan.unconfigured} packages"),) if plan.unconfigured else ()),
+        *((("base", f"{len(plan.base)} packages to install first"),) if plan.base else ()),
+        *(("", f"{p.name} {p.version} ({p.architecture})") for p in plan.base),
         ("packages", f"{len(plan.resolution.packages)} to install"),
         *(("", f"{p.name} {p.version} ({p.architecture})") for p in plan.resolution.packages),
         ("verify", ", ".join(plan.firmwares) if plan.verify else "no"),

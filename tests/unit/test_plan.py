@@ -188,6 +188,6 @@ def test_sfdisk_script() -> None:
 
 def test_installed_size_counts() -> None:
     facts = make_facts()
-    small = plan.needed_root_bytes(facts, Resolution())
-    more = plan.needed_root_bytes(facts, Resolution(packages=(make_package("x", installed=MIB),)))
+    small = plan.needed_root_bytes(facts, ())
+    more = plan.needed_root_bytes(facts, [make_package("x", installed=MIB)])
     assert MIB <= more - small <= 2 * MIB
