@@ -9,7 +9,7 @@ from pathlib import Path
 from selfinstall import stage
 from selfinstall.errors import InputError
 from selfinstall.events import OnEvent
-from selfinstall.packages import debian, keyring
+from selfinstall.packages import control, debian, keyring
 from selfinstall.packages.aptroot import AptRoot
 from selfinstall.packages.fetch import fetch
 from selfinstall.packages.hostapt import native_architecture
@@ -161,12 +161,12 @@ def _variant(request: Request, root: AptRoot, base: tuple[Record, ...]) -> tuple
         if init != chosen_init(request, None)
         for name in names
     }
+    records = of_priority(root, ("required", *priorities))
+    out = control.without((control.parse(record.fields.dump()) for record in records), others)
     names = (
-        record.package.name
-        for record in of_priority(root, ("required", *priorities))
-        if record.fields.get("Priority") in priorities
+        record.package.name for record in records if record.fields.get("Priority") in priorities
     )
-    return ("apt", *(name for name in names if name not in there | others | {"apt"}))
+    return ("apt", *(name for name in names if name not in there | out | {"apt"}))
 
 
 def _held(record: Record) -> HeldDeb:

@@ -105,6 +105,25 @@ def _targets(control: Control, by_name: Mapping[str, Control]) -> list[str]:
     return [by_name[name].name for name in found if name is not None]
 
 
+def without(controls: Iterable[Control], gone: Iterable[str]) -> set[str]:
+    """The names in *gone*, and those of *controls* that cannot do without them."""
+    every = tuple(controls)
+    out = set(gone)
+    offered: dict[str, set[str]] = {}
+    for one in every:
+        for name in (one.name, *one.provides):
+            offered.setdefault(name, set()).add(one.name)
+    before = -1
+    while len(out) != before:
+        before = len(out)
+        for one in every:
+            by = ({o for name in group for o in offered.get(name, ())} for group in one.needs)
+            # Of what only others offer, apt knows more.
+            if any(names and names <= out for names in by):
+                out.add(one.name)
+    return out
+
+
 def installed(controls: Iterable[Control]) -> bytes:
     """A dpkg status in which *controls* are installed."""
     return "".join(

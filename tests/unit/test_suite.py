@@ -269,6 +269,10 @@ def test_from_packages_to_a_rootfs(tmp_path: Path) -> None:
     system_deb(debs, "systemd-sysv", Priority="important")
     system_deb(debs, "editor", Priority="important", Depends="libedit")
     system_deb(debs, "libedit")
+    system_deb(debs, "session", Priority="important", Depends="libedit, login-manager | odd")
+    system_deb(
+        debs, "manager", Priority="optional", Provides="login-manager", Depends="systemd-sysv"
+    )
     system_deb(debs, "manual", Priority="standard")
     asked = Request(
         suite="trixie", arch="amd64", packages=debs, variant="important",
@@ -300,7 +304,7 @@ def test_from_packages_to_a_rootfs(tmp_path: Path) -> None:
     plain = dataclasses.replace(asked, variant="standard", include=())
     with AptRoot(suite.apt_input(plain, files), tmp_path / "work", cache) as root:
         base = suite.find_base(plain, root, fetching=False, on_event=lambda event: None)
-    assert {"apt", "editor", "manual", "systemd-sysv"} == set(base.second_stage.wanted)
+    assert {"apt", "editor", "manual", "session", "systemd-sysv"} == set(base.second_stage.wanted)
     assert base.fetched == ()
 
 
