@@ -426,7 +426,7 @@ def _hooks(uses: tuple[LoaderUse, ...], *, second_stage: bool) -> tuple[str, ...
         "90-seal",
     }
     if second_stage:
-        common.add("45-second-stage")
+        common.add("42-second-stage")
     descriptors = loaders.all_loaders()
     return tuple(sorted(common.union(*(descriptors[use.loader].hooks for use in uses))))
 
