@@ -173,7 +173,7 @@ def _add_stripped_modules(initramfs: Path, fetched: list[Fetched], folder: Path 
 def _kernel(tree: Tree, added: Tree) -> KernelFiles:
     """A kernel that the packages bring is the one that was asked for; else the tarball's newest."""
     brings = any(
-        path.startswith(("boot/vmlinu", "usr/lib/modules", "lib/modules")) for path in added
+        path.startswith(("boot/vmlinu", "usr/lib/modules/", "lib/modules/")) for path in added
     )
     return find_kernel(tree, find_kernel(added).version if brings else None)
 
@@ -194,9 +194,9 @@ def rendered(plan: Plan, arch: Arch) -> dict[str, str]:
     """The guest's data files by their path under ``/selfinstall``.  Pure."""
     return {
         "settings": render("settings.j2", settings=plan.settings),
-        "dpkg-steps": render("dpkg-steps.j2", steps=plan.resolution.steps),
+        "dpkg-steps": render("dpkg-steps.j2", steps=plan.steps),
         "extended_states": render(
-            "extended_states.j2", packages=[p for p in plan.resolution.packages if p.automatic]
+            "extended_states.j2", packages=[p for p in plan.packages if p.automatic]
         ),
         "files/grub.cfg": render(
             "grub.cfg.j2",

@@ -29,7 +29,7 @@ def make(
         "arch": plan.arch,
         "system": plan.system,
         "suite": plan.suite,
-        "tarball": {"name": facts.name, "sha256": facts.sha256},
+        "tarball": None if plan.from_suite else {"name": facts.name, "sha256": facts.sha256},
         "seed": plan.seed,
         "format": plan.format,
         "disk": dataclasses.asdict(plan.disk),
@@ -39,8 +39,7 @@ def make(
         "kernel_args": list(plan.image_args),
         "packages": _packages(report.manifest),
         "added": [
-            {"name": p.name, "version": p.version, "sha256": p.sha256}
-            for p in plan.resolution.packages
+            {"name": p.name, "version": p.version, "sha256": p.sha256} for p in plan.packages
         ],
         "qemu": {
             "version": report.qemu_version,

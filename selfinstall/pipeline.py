@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from selfinstall import guest, manifest, plan
+from selfinstall import arch as arches
+from selfinstall import guest, manifest, plan, stage, suite
 from selfinstall.arch import Arch
 from selfinstall.errors import GuestFailed
 from selfinstall.events import Event, OnEvent, ignore
@@ -38,6 +39,7 @@ from selfinstall.qemu.install import GuestReport
 from selfinstall.request import Request
 from selfinstall.result import Result
 from selfinstall.rootfs.inspect import Inspection, inspect
+from selfinstall.stage import SecondStage
 from selfinstall.verification import Verified, verify
 
 
@@ -54,8 +56,9 @@ class Clock:
         self.on_event(Event("begin", name))
         began = time.monotonic()
         yield
-        self.seconds[name] = round(time.monotonic() - began, 3)
-        self.on_event(Event("end", name, seconds=self.seconds[name]))
+        seconds = time.monotonic() - began
+        self.seconds[name] = round(self.seconds.get(name, 0) + seconds, 3)
+        self.on_event(Event("end", name, seconds=round(seconds, 3)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def make_plan(request: Request, on_event: OnEvent = ignore) -> Plan:
 
     :raises SelfinstallError: as :func:`build` before its guest runs.
     """
+    request = _checked(request)
     with workspace() as work:
         return _prepare(request, read_inputs(request), work, Clock(on_event), spool=None).plan
 
@@ -90,6 +94,7 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
     :raises BootFailed: the image was built and does not boot (7).
     """
     clock = Clock(on_event)
+    request = _checked(request)
     inputs = read_inputs(request)
     output = plan.output_path(request)
     with unfinished(output, private=inputs.private) as image, workspace() as work, room_in(work):
@@ -116,51 +121,32 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
     return Result(image=output, manifest=content, seconds=clock.seconds, log=request.log)
 
 
+def _checked(request: Request) -> Request:
+    """*request* with its defaults that depend on the host, when it names what to build from."""
+    plan.check_source(request)
+    return suite.settled(request)
+
+
 def _prepare(
     request: Request, inputs: Inputs, work: Path, clock: Clock, *, spool: Path | None
 ) -> Prepared:
     """Everything before the guest.  Without a *spool*, only as far as the plan."""
+    if request.suite is not None:
+        return _from_suite(request, inputs, work, clock, spool=spool)
+    assert request.tarball is not None
     inspection = inspect(request.tarball, spool=spool, on_event=clock.on_event)
     facts = inspection.facts
     plan.check_arch(request, facts)
     arch = plan.arch_of(facts)
     needs = plan.needs(request, facts, arch)
-    building = spool is not None
-    with _apt_root(request, inspection, arch, needs, work, clock) as root:
-        resolution = Resolution()
-        if root is not None:
-            resolution = resolve(
-                root, needs.wanted, needs.useful, one_of=needs.kernels, on_event=clock.on_event
-            )
-        made = plan.make(
-            request,
-            facts,
-            arch,
-            resolution,
-            seed=request.seed or plan.content_seed(facts, resolution),
+    second = stage.of_tarball(inspection.dpkg_status, facts.held)
+    if not (not needs.nothing or second.base or second.rest):
+        return _decide(
+            request, inputs, inspection, second, needs, None, clock, building=bool(spool)
         )
-        for warning in made.warnings:
-            clock.on_event(Event("warning", "plan", message=warning))
-        fetched: tuple[Fetched, ...] = ()
-        if building:
-            _check_host(request, arch, made)
-            if root is not None:
-                fetched = fetch(root, resolution, root.cache, on_event=clock.on_event)
-    return Prepared(inputs, inspection, arch, made, fetched)
-
-
-@contextlib.contextmanager
-def _apt_root(
-    request: Request, inspection: Inspection, arch: Arch, needs: Needs, work: Path, clock: Clock
-) -> Iterator[AptRoot | None]:
-    """Where apt is asked for what is needed; None when nothing is."""
-    if needs.nothing:
-        yield None
-        return
-    facts = inspection.facts
     apt = AptInput(
         architecture=arch.name,
-        dpkg_status=inspection.dpkg_status,
+        dpkg_status=second.status,
         sources=facts.sources,
         keyrings=facts.keyrings,
         suite=facts.suite,
@@ -169,9 +155,101 @@ def _apt_root(
         keyring=request.keyring,
         packages_dir=request.packages,
         foreign=needs.foreign_architectures,
+        held=second.rest,
+        offline=needs.nothing,
     )
+    with clock.step("packages"), _apt_root(request, apt, work, clock) as root:
+        if spool is not None:
+            root.local |= stage.cut_out(facts.held, spool, work / "held")
+        return _decide(
+            request, inputs, inspection, second, needs, root, clock, building=bool(spool)
+        )
+
+
+def _from_suite(
+    request: Request, inputs: Inputs, work: Path, clock: Clock, *, spool: Path | None
+) -> Prepared:
+    """The same without a tarball."""
+    arch = arches.get(request.arch or "")
+    files = suite.image_files(request)
+    apt = suite.apt_input(request, files, plan.foreign_kernels(request, arch))
+    with _apt_root(request, apt, work, clock) as root:
+        with clock.step("packages"):
+            base = suite.find_base(
+                request, root, fetching=spool is not None, on_event=clock.on_event
+            )
+        inspection = suite.make_rootfs(request, base, files, spool=spool, on_event=clock.on_event)
+        root.restate(base.second_stage.status)
+        needs = plan.needs(request, inspection.facts, arch)
+        with clock.step("packages"):
+            return _decide(
+                request,
+                inputs,
+                inspection,
+                base.second_stage,
+                needs,
+                root,
+                clock,
+                building=spool is not None,
+                there=base.fetched,
+            )
+
+
+def _decide(
+    request: Request,
+    inputs: Inputs,
+    inspection: Inspection,
+    second: SecondStage,
+    needs: Needs,
+    root: AptRoot | None,
+    clock: Clock,
+    *,
+    building: bool,
+    there: tuple[Fetched, ...] = (),
+) -> Prepared:
+    """Resolve what is lacking, plan, look at the host and fetch.
+
+    :param there: packages of the second stage that are fetched already.
+    """
+    facts = inspection.facts
+    arch = plan.arch_of(facts)
+    resolution = Resolution()
+    if root is not None:
+        wanted = (*second.wanted, *needs.wanted)
+        resolution = resolve(
+            root,
+            wanted,
+            needs.useful,
+            one_of=needs.kernels,
+            refreshed=bool(there),
+            on_event=clock.on_event,
+        )
+    made = plan.make(
+        request,
+        facts,
+        arch,
+        resolution,
+        base=second.base,
+        seed=request.seed
+        or plan.content_seed(request, facts, (*second.base, *resolution.packages)),
+    )
+    for warning in made.warnings:
+        clock.on_event(Event("warning", "plan", message=warning))
+    fetched = there
+    if building:
+        _check_host(request, arch, made)
+        if root is not None:
+            lacking = made.packages[len(there) :]
+            found = fetch(root, Resolution(packages=lacking), root.cache, on_event=clock.on_event)
+            fetched += found
+    return Prepared(inputs, inspection, arch, made, fetched)
+
+
+@contextlib.contextmanager
+def _apt_root(request: Request, apt: AptInput, work: Path, clock: Clock) -> Iterator[AptRoot]:
+    """Where apt is asked for what is needed."""
     cache = Cache(request.cache)
-    with clock.step("packages"), AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
+    with AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
         yield root
 
 

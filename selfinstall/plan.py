@@ -16,7 +16,7 @@ from selfinstall.arch import DIRECT, Arch, LoaderUse
 from selfinstall.errors import InputError, UsageError
 from selfinstall.identity import derived_uuid, fat_id
 from selfinstall.layout import ALIGNMENT, MIB, SECTOR, Disk, Partition, PlacedPartition
-from selfinstall.packages.resolution import Resolution
+from selfinstall.packages.resolution import Package, Resolution, Step
 from selfinstall.request import STDIN, SUFFIXES, Format, Request
 from selfinstall.rootfs.facts import Init, RootfsFacts
 
@@ -40,8 +40,13 @@ BASE_PACKAGES = ("e2fsprogs", "kmod", "login", "mount", "passwd", "udev")
 USEFUL_PACKAGES = ("fdisk", "zstd")
 #: ``--bootloader`` for kernel and initramfs beside the image.
 NO_LOADER = "none"
-#: The package of the init system for a tarball without one, and what lets each find its network.
-DEFAULT_INIT_PACKAGE = "systemd-sysv"
+#: The packages of each init system, and what lets it find its network.
+INIT_SYSTEMS: dict[Init, tuple[str, ...]] = {
+    "systemd": ("systemd-sysv",),
+    "sysvinit": ("sysvinit-core",),
+    # Debian's openrc is started by sysvinit's init.
+    "openrc": ("openrc", "sysvinit-core"),
+}
 INIT_PACKAGES: dict[Init, tuple[str, ...]] = {
     # resolved was part of systemd itself before bookworm; dbus: without it logind fails.
     "systemd": ("systemd-resolved", "dbus"),
@@ -107,8 +112,7 @@ class Needs:
     @property
     def foreign_architectures(self) -> tuple[str, ...]:
         """Those that a wanted package or kernel names (``NAME:ARCH``)."""
-        named = (name.partition("=")[0].partition(":")[2] for name in (*self.wanted, *self.kernels))
-        return tuple(dict.fromkeys(filter(None, named)))
+        return _architectures((*self.wanted, *self.kernels))
 
     @property
     def nothing(self) -> bool:
@@ -122,9 +126,13 @@ class Plan:
 
     *firmwares* has a row for each boot of the verification: of the names in it, the
     first that the host has.
+    :param tarball: its name, or that of the suite.
+    :param base: packages of a system that is only extracted, to install first and by force.
+    :param unconfigured: how many packages of the tarball dpkg has not finished with.
     """
 
     tarball: str
+    from_suite: bool
     arch: str
     system: str
     suite: str | None
@@ -141,6 +149,8 @@ class Plan:
     esp_id: str
     loaders: tuple[LoaderUse, ...]
     firmwares: tuple[tuple[str, ...], ...]
+    base: tuple[Package, ...]
+    unconfigured: int
     resolution: Resolution
     kernel: str
     payload: Literal["initramfs", "disk"]
@@ -154,6 +164,18 @@ class Plan:
     customize_files: tuple[Path, ...]
     verify: bool
     warnings: tuple[str, ...]
+
+    @property
+    def packages(self) -> tuple[Package, ...]:
+        """All packages that the guest installs."""
+        return (*self.base, *self.resolution.packages)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What dpkg does in the guest, before it configures whatever is left."""
+        first = [Step("base", tuple(p.filename for p in self.base))] if self.base else []
+        begun = [Step("pending")] if self.unconfigured else []
+        return (*begun, *first, *self.resolution.steps)
 
     def to_json(self) -> str:
         """The whole plan as one JSON object."""
@@ -171,7 +193,7 @@ def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
     """
     wanted = [*BASE_PACKAGES]
     if facts.init is None:
-        wanted.append(DEFAULT_INIT_PACKAGE)
+        wanted += INIT_SYSTEMS[chosen_init(request, facts)]
     kernels: tuple[str, ...] = ()
     if request.kernel is not None:
         wanted.append(request.kernel)
@@ -184,7 +206,7 @@ def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
         wanted += loaders.all_loaders()[use.loader].packages
     if request.ssh_key is not None:
         wanted.append("openssh-server")
-    useful = [*USEFUL_PACKAGES, *INIT_PACKAGES[facts.init or "systemd"]]
+    useful = [*USEFUL_PACKAGES, *INIT_PACKAGES[chosen_init(request, facts)]]
 
     def lacking(names: Iterable[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(n for n in names if n not in facts.packages))
@@ -196,6 +218,18 @@ def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
 
 def _has_generator(facts: RootfsFacts) -> bool:
     return "initramfs-tools" in facts.packages
+
+
+def _architectures(names: Iterable[str]) -> tuple[str, ...]:
+    """Architectures that names of packages end in (``NAME:ARCH=VERSION``)."""
+    found = (name.partition("=")[0].partition(":")[2] for name in names)
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def foreign_kernels(request: Request, arch: Arch) -> tuple[str, ...]:
+    """Architectures beside its own that a system without a kernel may take one from."""
+    named = arch.kernel_packages if request.kernel is None else (request.kernel,)
+    return _architectures((*named, *request.include))
 
 
 def chosen_loaders(request: Request, arch: Arch) -> tuple[LoaderUse, ...]:
@@ -235,6 +269,38 @@ def _family(use: LoaderUse) -> str:
     return loaders.all_loaders()[use.loader].family
 
 
+def chosen_init(request: Request, facts: RootfsFacts | None) -> Init:
+    """The init system that the image will have: the rootfs's, an included one, or systemd."""
+    if facts is not None and facts.init is not None:
+        return facts.init
+    included = {name.partition(":")[0].partition("=")[0] for name in request.include}
+    # openrc needs sysvinit's packages, so it is asked first.
+    by_package: tuple[tuple[str, Init], ...] = (
+        ("openrc", "openrc"),
+        ("sysvinit-core", "sysvinit"),
+    )
+    return next((init for package, init in by_package if package in included), "systemd")
+
+
+def check_source(request: Request) -> None:
+    """:raises UsageError: the request does not name one thing to make the image of."""
+    if request.tarball is None and request.suite is None:
+        raise UsageError(
+            "no tarball and no suite given",
+            "selfinstall --tarball rootfs.tar.zst -o disk.img, or selfinstall --suite trixie",
+        )
+    if request.tarball is not None and request.suite is not None:
+        raise UsageError(
+            "--suite makes a rootfs and --tarball brings one",
+            "give either; --sources FILE gives the tarball other packages",
+        )
+    if request.suite is None and request.variant != "minbase":
+        raise UsageError(
+            "--variant chooses packages of a suite, and a tarball has its own",
+            "add packages to the tarball with --include, or give --suite in place of it",
+        )
+
+
 def output_path(request: Request) -> Path:
     """Where the image goes: as asked, or the tarball's name with the format's suffix.
 
@@ -242,6 +308,8 @@ def output_path(request: Request) -> Path:
     """
     if request.output is not None:
         return request.output
+    if request.tarball is None:
+        return Path(f"{request.suite}-{request.arch}{SUFFIXES[request.format]}")
     if request.tarball == STDIN:
         raise UsageError("standard input gives the image no name", "name it with -o")
     name = request.tarball.name
@@ -281,7 +349,7 @@ def place(
     return Disk(size=size, uuid=derived_uuid(seed, "disk"), partitions=tuple(placed))
 
 
-def needed_root_bytes(facts: RootfsFacts, resolution: Resolution) -> int:
+def needed_root_bytes(facts: RootfsFacts, packages: Iterable[Package]) -> int:
     """The root file system's size before it grows: on the safe side of what it must hold.
 
     A file takes its size rounded up to blocks of 4 KiB and an inode of 256
@@ -290,22 +358,30 @@ def needed_root_bytes(facts: RootfsFacts, resolution: Resolution) -> int:
     than 96 MiB.  Depends on what goes in and on nothing else.
     """
     files = facts.content_bytes + facts.members * (2048 + 256)
-    packages = 2 * sum(p.installed_size for p in resolution.packages)
-    needed = math.ceil((files + packages) * 1.07) + 160 * MIB
+    added = 2 * sum(p.installed_size for p in packages)
+    needed = math.ceil((files + added) * 1.07) + 160 * MIB
     return math.ceil(needed / ROOT_STEP) * ROOT_STEP
 
 
-def content_seed(facts: RootfsFacts, resolution: Resolution) -> str:
+def content_seed(request: Request, facts: RootfsFacts, packages: Iterable[Package]) -> str:
     """What ids are derived from by default: equal tarballs and packages have equal ids."""
-    hashes = (facts.sha256, *sorted(p.sha256 for p in resolution.packages))
+    rootfs = facts.sha256 if request.suite is None else request.suite
+    hashes = (rootfs, *sorted(p.sha256 for p in packages))
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def make(
-    request: Request, facts: RootfsFacts, arch: Arch, resolution: Resolution, *, seed: str
+    request: Request,
+    facts: RootfsFacts,
+    arch: Arch,
+    resolution: Resolution,
+    *,
+    base: tuple[Package, ...] = (),
+    seed: str,
 ) -> Plan:
     """Decide everything.
 
+    :param base: what the second stage installs before all others.
     :param seed: what ids are derived from; the request's, or :func:`content_seed`.
     :raises UsageError: options that do not fit; a disk that is too small.
     :raises InputError: the tarball is not of the architecture that was asked for.
@@ -314,7 +390,8 @@ def make(
     uses = _fitting(chosen_loaders(request, arch), resolution, arch)
     descriptors = {use.loader: loaders.all_loaders()[use.loader] for use in uses}.values()
     wanted_size = request.size or DEFAULT_SIZE
-    required = needed_root_bytes(facts, resolution)
+    packages = (*base, *resolution.packages)
+    required = needed_root_bytes(facts, packages)
     if request.size is None:
         wanted_size = max(wanted_size, 2 * required)
     parts = (p for d in descriptors for p in d.partitions)
@@ -326,15 +403,16 @@ def make(
             f"a disk of {disk.size // MIB} MiB is too small for {facts.name}",
             f"--size {total}M is the least",
         )
-    payload, memory = _payload(request, facts, arch, resolution)
+    payload, memory = _payload(request, facts, arch, packages)
     customize = tuple(
         # Numbers, not the files' own names: those can hold anything.
         f"{number:02d}"
         for number, _ in enumerate(request.customize_hooks, 1)
     )
-    init = facts.init or "systemd"
+    init = chosen_init(request, facts)
     plan = Plan(
         tarball=facts.name,
+        from_suite=request.suite is not None,
         arch=arch.name,
         system=facts.pretty_name,
         suite=facts.suite,
@@ -351,20 +429,22 @@ def make(
         esp_id=fat_id(seed, "ESP"),
         loaders=uses,
         firmwares=_firmwares(request, uses),
+        base=base,
+        unconfigured=len(facts.unconfigured),
         resolution=resolution,
         kernel=request.kernel
         or (facts.kernels[0].version if facts.kernels else _kernel(arch, resolution)),
         payload=payload,
         memory_mib=memory,
         smp=request.smp or DEFAULT_SMP,
-        hooks=_hooks(uses),
+        hooks=_hooks(uses, second_stage=bool(base) and request.suite is None),
         settings={},
         installer_args=(_console(arch), *INSTALLER_ARGS, *arch.installer_args),
         image_args=kernel_arguments(arch, init),
         customize_hooks=customize,
         customize_files=request.customize_hooks,
         verify=request.verify,
-        warnings=_warnings(facts, resolution, init),
+        warnings=_warnings(facts, packages, init),
     )
     return dataclasses.replace(plan, settings=_settings(plan, request, arch, facts))
 
@@ -406,14 +486,14 @@ def check_arch(request: Request, facts: RootfsFacts) -> None:
 
 
 def _payload(
-    request: Request, facts: RootfsFacts, arch: Arch, resolution: Resolution
+    request: Request, facts: RootfsFacts, arch: Arch, packages: Iterable[Package]
 ) -> tuple[Literal["initramfs", "disk"], int]:
     """How the rootfs travels, and the guest's memory in MiB.
 
     While the kernel unpacks an initramfs, memory holds it twice.  Packages
     grow when their members are decompressed; their size on disk says by how much.
     """
-    carried = facts.tar_bytes + sum(p.installed_size for p in resolution.packages)
+    carried = facts.tar_bytes + sum(p.installed_size for p in packages)
     least = arch.qemu.memory
     in_memory = least - PAYLOAD_MEMORY + 2 * math.ceil(carried / MIB)
     if request.payload == "initramfs":
@@ -430,7 +510,7 @@ def _payload(
     return "disk", memory
 
 
-def _hooks(uses: tuple[LoaderUse, ...]) -> tuple[str, ...]:
+def _hooks(uses: tuple[LoaderUse, ...], *, second_stage: bool) -> tuple[str, ...]:
     """The guest's hooks in their order, which is that of their names."""
     common = {
         "10-modules",
@@ -448,6 +528,8 @@ def _hooks(uses: tuple[LoaderUse, ...]) -> tuple[str, ...]:
         "80-refresh",
         "90-seal",
     }
+    if second_stage:
+        common.add("42-second-stage")
     descriptors = loaders.all_loaders()
     return tuple(sorted(common.union(*(descriptors[use.loader].hooks for use in uses))))
 
@@ -464,8 +546,8 @@ def kernel_arguments(arch: Arch, init: Init) -> tuple[str, ...]:
     return (*screen, _console(arch), *names)
 
 
-def _warnings(facts: RootfsFacts, resolution: Resolution, init: Init) -> tuple[str, ...]:
-    there = {*facts.packages, *(p.name for p in resolution.packages)}
+def _warnings(facts: RootfsFacts, packages: Iterable[Package], init: Init) -> tuple[str, ...]:
+    there = {*facts.packages, *(p.name for p in packages)}
     found = []
     if "fdisk" not in there:
         found.append("the root will not grow with the disk: the package fdisk is not installed")
@@ -486,7 +568,8 @@ def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> d
         "PAYLOAD": plan.payload,
         "ROOTFS_BYTES": str(facts.tar_bytes),
         "ACLS": "text" if facts.acl_texts else "attributes",
-        "PACKAGES_TOTAL": str(len(plan.resolution.packages)),
+        "PACKAGES_TOTAL": str(len(plan.packages)),
+        "UNCONFIGURED": str(plan.unconfigured),
         "LABEL_TAIL_SECTOR": str(plan.disk.size // SECTOR - LABEL_TAIL_SECTORS),
         "ROOT_PARTITION": str(plan.disk.root.number),
         "ROOT_BLOCKS": str(plan.root_bytes // ROOT_BLOCK),
@@ -527,7 +610,10 @@ def _describe(plan: Plan) -> str:
         return f"{number / MIB:,.0f} MiB"
 
     rows: list[tuple[str, str]] = [
-        ("tarball", f"{plan.tarball} ({plan.system}, {plan.arch})"),
+        (
+            "suite" if plan.from_suite else "tarball",
+            f"{plan.tarball} ({plan.system}, {plan.arch})",
+        ),
         ("image", f"{plan.output} ({plan.format}, {size(plan.disk.size)})"),
         ("host name", plan.hostname),
         ("kernel", plan.kernel),
@@ -545,6 +631,9 @@ def _describe(plan: Plan) -> str:
         ("hooks", " ".join(plan.hooks)),
         *(("customize", str(path)) for path in plan.customize_files),
         ("kernel args", " ".join(plan.image_args)),
+        *((("to finish", f"{plan.unconfigured} packages"),) if plan.unconfigured else ()),
+        *((("base", f"{len(plan.base)} packages to install first"),) if plan.base else ()),
+        *(("", f"{p.name} {p.version} ({p.architecture})") for p in plan.base),
         ("packages", f"{len(plan.resolution.packages)} to install"),
         *(("", f"{p.name} {p.version} ({p.architecture})") for p in plan.resolution.packages),
         ("verify", ", ".join(map(" or ".join, plan.firmwares)) if plan.verify else "no"),

@@ -9,6 +9,7 @@ from typing import Literal
 Format = Literal["raw", "qcow2", "vmdk", "vhdx", "vdi"]
 PayloadMode = Literal["auto", "initramfs", "disk"]
 Accel = Literal["auto", "kvm", "tcg"]
+Variant = Literal["minbase", "important", "standard"]
 
 FORMATS: tuple[Format, ...] = ("raw", "qcow2", "vmdk", "vhdx", "vdi")
 #: File name suffix of each format; raw disks are ``.img`` to the tools of the field.
@@ -26,9 +27,13 @@ STDIN = Path("-")
 class Request:
     """One build, as asked for.  Holds no secrets, only the paths of files that do.
 
-    :param tarball: the rootfs tarball, or :data:`STDIN`.
-    :param output: the image to make; None for the tarball's name with the format's suffix.
-    :param arch: the Debian architecture that the tarball must have; None for any.
+    :param tarball: the rootfs tarball, or :data:`STDIN`; None with *suite*.
+    :param suite: the Debian suite to make the rootfs of; None with *tarball*.
+    :param variant: which of the suite's packages to install.
+    :param output: the image to make; None for the tarball's name (or suite and
+        architecture) with the format's suffix.
+    :param arch: the Debian architecture that the tarball must have, None for any; or that
+        of the suite's packages, None for the host's.
     :param format: the image's format.
     :param size: the virtual disk's size in bytes; None for the default.
     :param bootloader: ``auto``, a boot loader family of the architecture, or ``none``.
@@ -63,7 +68,9 @@ class Request:
     :param cache: the cache's folder; None for ``$XDG_CACHE_HOME/selfinstall``.
     """
 
-    tarball: Path
+    tarball: Path | None = None
+    suite: str | None = None
+    variant: Variant = "minbase"
     output: Path | None = None
     arch: str | None = None
     format: Format = "raw"

@@ -10,7 +10,7 @@ from selfinstall.cli import values
 from selfinstall.cli.table import Group, Option, Verb
 from selfinstall.loader import all_loaders
 from selfinstall.plan import NO_LOADER
-from selfinstall.request import FORMATS, Accel, PayloadMode
+from selfinstall.request import FORMATS, Accel, PayloadMode, Variant
 
 
 def _choice(flag: str, dest: str, names: tuple[str, ...], text: str) -> Option:
@@ -113,7 +113,12 @@ VERIFY_FIRMWARE = _firmware(
 )
 
 #: Of a build, where a tarball of another architecture is told apart from an unknown name.
-_TARBALL_ARCH = dataclasses.replace(ARCH, convert=values.architecture_name)
+_TARBALL_ARCH = dataclasses.replace(
+    ARCH,
+    convert=values.architecture_name,
+    help="The Debian architecture; another one in the tarball is an error. With --suite, "
+    "default: the host's.",
+)
 
 _OUTPUT = Group(title="Output", options=(QUIET, VERBOSE, HELP, VERSION))
 _OUTPUT_EVENTS = Group(title="Output", options=(JSON_EVENTS, QUIET, VERBOSE, HELP, VERSION))
@@ -122,7 +127,7 @@ _MACHINE = (ARCH, ACCEL, MEMORY, SMP, QEMU)
 
 BUILD = Verb(
     name="build",
-    summary="Build an image out of a Debian rootfs tarball.",
+    summary="Build an image out of a Debian rootfs tarball, or of a suite's packages.",
     groups=(
         Group(
             title="Input and image",
@@ -133,12 +138,27 @@ BUILD = Verb(
                     metavar="FILE|-",
                     text="The rootfs tarball (plain, gz, xz, zst, bz2); - for standard input.",
                 ),
+                Option(
+                    flags=("--suite",),
+                    dest="suite",
+                    metavar="SUITE",
+                    convert=values.suite,
+                    help="No tarball: make the rootfs of this Debian suite's packages.",
+                ),
+                _choice(
+                    "--variant",
+                    "variant",
+                    get_args(Variant),
+                    "Which of the suite's packages, by priority. Default: minbase, what is "
+                    "essential or required, and apt.",
+                ),
                 _path(
                     "-o",
                     "--output",
                     dest="output",
                     metavar="IMAGE",
-                    text="The image to make. Default: the tarball's name with the format's suffix.",
+                    text="The image to make. Default: the name of the tarball, or of suite and "
+                    "architecture, with the format's suffix.",
                 ),
                 _TARBALL_ARCH,
                 _choice(
@@ -197,17 +217,20 @@ BUILD = Verb(
                     dest="mirror",
                     metavar="URI",
                     convert=values.uri,
-                    help="The mirror to use in place of those in the tarball's sources.",
+                    help="The mirror to use in place of those in the tarball's sources "
+                    "(with --suite, in place of the host's).",
                 ),
                 _path(
                     "--sources",
                     dest="sources",
-                    text="A .list or .sources file to use in place of the tarball's.",
+                    text="A .list or .sources file to use in place of the tarball's "
+                    "(with --suite, the image gets it).",
                 ),
                 _path(
                     "--keyring",
                     dest="keyring",
-                    text="An OpenPGP keyring to use in place of the tarball's.",
+                    text="An OpenPGP keyring to use in place of the tarball's "
+                    "(with --suite, in place of Debian's).",
                 ),
                 _path(
                     "--cache",

@@ -83,7 +83,8 @@ def _refuse_strays(verb: Verb, strays: Sequence[str]) -> None:
     if verb is BUILD:
         raise UsageError(
             f"{strays[0]!r} is no verb and follows no option",
-            f"a tarball is given as --tarball FILE; the verbs are {', '.join(VERBS)}",
+            "a tarball is given as --tarball FILE, a suite as --suite NAME; the verbs are "
+            f" {', '.join(VERBS)}",
         )
     raise UsageError(f"one argument too many: {strays[0]!r}", _see_help(verb))
 
@@ -100,8 +101,11 @@ def parse(arguments: Sequence[str]) -> Command:
     _refuse_strays(verb, strays)
     if command.get("help") or command.get("version"):
         return command
-    if verb is BUILD and "tarball" not in command.given:
-        raise UsageError("no tarball given", "selfinstall --tarball rootfs.tar.zst -o disk.img")
+    if verb is BUILD and not {"tarball", "suite"} & command.given.keys():
+        raise UsageError(
+            "no tarball and no suite given",
+            "selfinstall --tarball rootfs.tar.zst -o disk.img, or selfinstall --suite trixie",
+        )
     if verb.file and command.get("file") is None:
         raise UsageError(f"no {verb.file} given", f"selfinstall {verb.name} {verb.file}")
     return command

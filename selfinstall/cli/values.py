@@ -34,6 +34,7 @@ _INCLUDE = re.compile(
 )
 _FORWARD = re.compile(r"([0-9]{1,5}):([0-9]{1,5})")
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]{1,30}")
+_SUITE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+")
 
 Convert = Callable[[str], object]
@@ -125,6 +126,13 @@ def package(text: str) -> str:
     """A package's name."""
     if not _PACKAGE.fullmatch(text):
         raise _bad(text, "the name of a package")
+    return text
+
+
+def suite(text: str) -> str:
+    """A suite's name."""
+    if not _SUITE.fullmatch(text):
+        raise _bad(text, "the name of a suite, such as trixie, stable or sid")
     return text
 
 

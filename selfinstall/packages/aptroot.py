@@ -26,6 +26,7 @@ from selfinstall.packages.problems import Unreachable, acquire_problem
 from selfinstall.packages.sources import Source
 from selfinstall.packages.target import AptInput as AptInput
 from selfinstall.packages.target import architectures, target_sources
+from selfinstall.rootfs.facts import HeldDeb
 
 HERE = "/proc/self/cwd"
 SOURCES_HINT = "name a mirror with --mirror URI, sources with --sources FILE, or --packages DIR"
@@ -92,13 +93,18 @@ class AptRoot:
         assert self._temporary is not None, "not entered"
         return Path(self._temporary.name)
 
+    @property
+    def _online(self) -> bool:
+        """Whether mirrors are asked."""
+        return self.inputs.packages_dir is None and not self.inputs.offline
+
     def __enter__(self) -> AptRoot:
         """Make the root.
 
         :raises HostError: when the host has no apt.
         :raises InputError: for sources, keyrings or packages that cannot be used.
         """
-        require_programs(verify=self.inputs.packages_dir is None)
+        require_programs(verify=self._online)
         self._work.mkdir(parents=True, exist_ok=True)
         self._temporary = tempfile.TemporaryDirectory(prefix="apt-", dir=self._work)
         try:
@@ -134,18 +140,24 @@ class AptRoot:
         self._write_configuration()
         if self.inputs.packages_dir is not None:
             self._use_directory(self.inputs.packages_dir)
-        else:
+        elif self._online:
             self._use_sources()
+        if self.inputs.held:
+            self._use_held(self.inputs.held)
         text = sources.render(self.sources)
         (self.folder / "sources.list.d" / "target.sources").write_text(text)
-        if self.inputs.packages_dir is None:
+        if self._online:
             self._take_lists(text)
 
     def _write_status(self) -> None:
+        self.restate(self.inputs.dpkg_status)
+
+    def restate(self, status: bytes) -> None:
+        """Have apt believe in another dpkg database from now on."""
         path = self.folder / "status"
-        path.write_bytes(self.inputs.dpkg_status)
+        path.write_bytes(status)
         # apt's package cache knows a status file by its size and time: make that its content.
-        seconds = int(hashlib.sha256(self.inputs.dpkg_status).hexdigest()[:7], 16)
+        seconds = int(hashlib.sha256(status).hexdigest()[:7], 16)
         os.utime(path, (seconds, seconds))
 
     def _write_configuration(self) -> None:
@@ -171,6 +183,18 @@ class AptRoot:
             Source(
                 origin=str(folder),
                 uris=(f"copy:{HERE}/debs",),
+                suites=("./",),
+                options=(("Trusted", "yes"),),
+            ),
+        )
+
+    def _use_held(self, debs: tuple[HeldDeb, ...]) -> None:
+        (self.folder / "held").mkdir()
+        (self.folder / "held" / "Packages").write_text(localrepo.describe_held(debs))
+        self.sources += (
+            Source(
+                origin="the tarball",
+                uris=(f"copy:{HERE}/held",),
                 suites=("./",),
                 options=(("Trusted", "yes"),),
             ),

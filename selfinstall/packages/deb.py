@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -34,6 +34,11 @@ HEADER_END = b"`\n"
 MAXIMUM_MEMBERS = 32
 #: A control member holds scripts and checksums: some MB in the largest packages known.
 MAXIMUM_CONTROL = 256 << 20
+#: The same, packed, where it is held in memory.
+MAXIMUM_STREAMED = 16 << 20
+#: Where the control member's content begins: behind ar's magic, ``debian-binary`` with its
+#: four bytes "2.0", and a second header.
+_CONTROL_OFFSET = 8 + 60 + 4 + 60
 #: ar writes a size with ten digits.
 MAXIMUM_MEMBER = 10**10 - 1
 #: Members of that size and more are worth a process of their own.
@@ -129,16 +134,39 @@ def control(path: Path) -> Deb822:
     :raises InputError: when it is no .deb or is damaged.
     """
     with path.open("rb") as stream:
-        member = _find(members(stream, str(path)), "control.tar")
-        try:
-            with _decompressed(stream, member) as tar:
-                text = _control_file(tar)
-        except (*_DAMAGE, tarfile.TarError) as error:
-            raise InputError(f"{path}: damaged: {error}") from error
+        return _fields(stream, _find(members(stream, str(path)), "control.tar"), str(path))
+
+
+def control_in_stream(read: Callable[[int], bytes], name: str) -> tuple[Deb822, bytes]:
+    """The same of a .deb that passes by, and the bytes of it that were read.
+
+    deb(5) puts the control member second, right behind ``debian-binary``.
+
+    :param read: gives the next bytes.
+    :param name: of the file, for messages.
+    :raises InputError: when it is no .deb, is damaged, or has too large a control member.
+    """
+    begin = read(_CONTROL_OFFSET)
+    if not begin.startswith(AR_MAGIC):
+        raise InputError(f"{name}: not a Debian package")
+    member = _member(begin[-HEADER_SIZE:], _CONTROL_OFFSET, name)
+    if member.name not in _names("control.tar") or member.size > MAXIMUM_STREAMED:
+        raise InputError(f"{name}: not a package that can be read")
+    begin += read(member.size)
+    return _fields(io.BytesIO(begin), member, name), begin
+
+
+def _fields(stream: BinaryIO, member: Member, name: str) -> Deb822:
+    """The fields of the control file in the control *member*."""
+    try:
+        with _decompressed(stream, member) as tar:
+            text = _control_file(tar)
+    except (*_DAMAGE, tarfile.TarError) as error:
+        raise InputError(f"{name}: damaged: {error}") from error
     fields = Deb822(text.decode("utf-8", "replace").splitlines())
     for field in ("Package", "Version", "Architecture"):
         if not fields.get(field):
-            raise InputError(f"{path}: damaged: its control file has no {field}")
+            raise InputError(f"{name}: damaged: its control file has no {field}")
     return fields
 
 

@@ -57,6 +57,17 @@ def require_programs(*, verify: bool) -> None:
         raise HostError("this host has no gpgv", "install the package gpgv")
 
 
+def native_architecture() -> str:
+    """The host's own architecture, as its apt knows it.
+
+    :raises HostError: when it has no apt.
+    """
+    require_programs(verify=False)
+    argv = ["apt-config", "shell", "A", "APT::Architecture"]
+    words = shlex.split(run(argv, Path("/"), os.environ).stdout)
+    return words[0].partition("=")[2] if words else ""
+
+
 def password_files() -> tuple[Path | None, tuple[Path, ...]]:
     """The host's auth.conf and the files of its auth.conf.d, those that this user may read."""
     argv = ["apt-config", "shell", "F", "Dir::Etc::netrc/f", "D", "Dir::Etc::netrcparts/d"]

@@ -12,6 +12,7 @@ from debian.deb822 import Deb822
 from selfinstall.errors import InputError
 from selfinstall.packages import deb
 from selfinstall.packages.cache import sha256_of
+from selfinstall.rootfs.facts import HeldDeb
 
 HINT = "put the .debs of all lacking packages, for the target's architecture, into it"
 #: More than all of a release's packages for one architecture.
@@ -45,6 +46,15 @@ def index(folder: Path, architectures: Sequence[str]) -> tuple[str, dict[str, Pa
             )
     text = "\n".join(fields.dump() for fields in described)
     return text, {f["SHA256"]: p for f, p in zip(described, paths, strict=True)}
+
+
+def describe_held(debs: Sequence[HeldDeb]) -> str:
+    """The ``Packages`` index of packages that a tarball holds."""
+    return "\n".join(
+        f"{deb.control.strip()}\nFilename: ./{deb.sha256}.deb\n"
+        f"Size: {deb.size}\nSHA256: {deb.sha256}\n"
+        for deb in debs
+    )
 
 
 def _describe(path: Path) -> Deb822:

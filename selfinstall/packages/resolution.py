@@ -31,12 +31,27 @@ class Package:
     automatic: bool
 
 
+def deb_filename(name: str, version: str, architecture: str) -> str:
+    """``NAME_VERSION_ARCH.deb`` as apt escapes it; an epoch's colon is special to many programs."""
+    return f"{name}_{version}_{architecture}.deb".replace(":", "%3a")
+
+
+def installed_bytes(field: str) -> int:
+    """``Installed-Size`` in bytes: it counts in KiB (Debian policy 5.6.20); 0 when it is none."""
+    return int(field) * 1024 if field.isdecimal() else 0
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """A call of dpkg: unpack .debs (:attr:`Package.filename`) or configure ``NAME:ARCH`` …"""
+    """A call of dpkg.
 
-    action: Literal["unpack", "configure"]
-    packages: tuple[str, ...]
+    :param action: ``base`` installs .debs of a system that is only extracted so far,
+        whatever they depend on; ``unpack`` takes .debs too (:attr:`Package.filename`),
+        ``configure`` ``NAME:ARCH`` …; ``pending`` configures whatever is unpacked.
+    """
+
+    action: Literal["base", "unpack", "configure", "pending"]
+    packages: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

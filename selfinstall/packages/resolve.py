@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -14,8 +15,22 @@ from selfinstall.packages import order
 from selfinstall.packages.aptroot import AptRoot
 from selfinstall.packages.order import Action
 from selfinstall.packages.problems import first_error, install_problem
-from selfinstall.packages.resolution import Package, Resolution
+from selfinstall.packages.resolution import (
+    Package,
+    Resolution,
+    deb_filename,
+    installed_bytes,
+)
 from selfinstall.packages.sources import paragraphs
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """A package and what the index says of it."""
+
+    package: Package
+    fields: Deb822
+
 
 #: deb-version(7) and Debian policy 5.6.1; a version may be asked for as apt does, "NAME=VERSION".
 _WANTED = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?")
@@ -29,6 +44,7 @@ def resolve(
     useful: tuple[str, ...] = (),
     *,
     one_of: tuple[str, ...] = (),
+    refreshed: bool = False,
     on_event: OnEvent = ignore,
 ) -> Resolution:
     """What to install so that the *wanted* packages and what they depend on are there.
@@ -39,6 +55,7 @@ def resolve(
         there are none, nothing is done.
     :param useful: more of them, left out when they are unknown or do not fit.
     :param one_of: of these the first that is known is wanted too; the first when none is.
+    :param refreshed: whether the index files are up to date already.
     :raises InputError: for unknown packages, dependencies that cannot be satisfied,
         packages that would have to go, and signatures that do not fit.
     :raises HostError: for a mirror that cannot be reached.
@@ -48,7 +65,8 @@ def resolve(
     for name in (*wanted, *useful, *one_of):
         if not _WANTED.fullmatch(name):
             raise InputError(f"{name!r} is not a package name")
-    root.refresh()
+    if not refreshed:
+        root.refresh()
     try:
         if one_of:
             wanted = (*wanted, (*_known(root, one_of), one_of[0])[0])
@@ -61,6 +79,24 @@ def resolve(
         sentence = f"packages that are lacking: {len(resolution.packages)}, {total / 1e6:.1f} MB"
         on_event(Event("note", "packages", message=sentence))
     return resolution
+
+
+def of_priority(root: AptRoot, priorities: tuple[str, ...], *more: str) -> tuple[Record, ...]:
+    """What is Essential or of one of the *priorities*, *more*, and all that these depend on.
+
+    The index files must be up to date.
+
+    :returns: each with the index's entry; none when the sources have nothing for the architecture.
+    :raises InputError: for dependencies that cannot be satisfied.
+    """
+    # apt-patterns(7)
+    pattern = ",".join(("?essential", *(f"?priority({name})" for name in priorities)))
+    new = [a for a in _actions(_simulated(root, (f"?or({pattern})", *more))) if a.verb == "Inst"]
+    records = _records(root, new)
+    return tuple(
+        Record(_package(action, records[action.key], frozenset()), records[action.key])
+        for action in new
+    )
 
 
 def _with_useful(
@@ -181,17 +217,13 @@ def _package(action: Action, record: Deb822, chosen: frozenset[str]) -> Package:
     sha256, size = record.get("SHA256", ""), record.get("Size", "")
     if not _SHA256.fullmatch(sha256) or not size.isdecimal():
         raise InputError(f"the index has no SHA256 and size of package {action.name}")
-    installed = record.get("Installed-Size", "0")
-    stem = f"{action.name}_{action.version}_{action.architecture}"
     return Package(
         name=action.name,
         version=action.version,
         architecture=action.architecture,
-        # As apt escapes it; an epoch's colon is special to too many programs.
-        filename=f"{stem.replace(':', '%3a')}.deb",
+        filename=deb_filename(action.name, action.version, action.architecture),
         sha256=sha256,
         size=int(size),
-        # Index files count in KiB (Debian policy 5.6.20).
-        installed_size=int(installed) * 1024 if installed.isdecimal() else 0,
+        installed_size=installed_bytes(record.get("Installed-Size", "0")),
         automatic=action.name not in chosen,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from selfinstall.errors import InputError
 from selfinstall.packages import sources
 from selfinstall.packages.sources import Source
+from selfinstall.rootfs.facts import HeldDeb
 
 #: More than any sources file or keyring has.
 MAXIMUM_BYTES = 16 << 20
@@ -29,6 +30,8 @@ class AptInput:
     :param sources_file: replaces the tarball's sources.
     :param keyring: replaces the tarball's keyrings.
     :param packages_dir: a directory of .debs that replaces all sources.
+    :param held: .debs that the tarball holds, known to apt beside all others.
+    :param offline: whether *held* is all there is, so that no source is asked.
     """
 
     architecture: str
@@ -41,6 +44,8 @@ class AptInput:
     keyring: Path | None = None
     packages_dir: Path | None = None
     foreign: tuple[str, ...] = ()
+    held: tuple[HeldDeb, ...] = ()
+    offline: bool = False
 
 
 def architectures(native: str, status: bytes, foreign: tuple[str, ...] = ()) -> tuple[str, ...]:

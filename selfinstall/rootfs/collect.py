@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import re
 from pathlib import Path
 
 from selfinstall.errors import InputError
+from selfinstall.packages import deb
+from selfinstall.rootfs.facts import HeldDeb
 from selfinstall.rootfs.layer import Layer, initramfs_needs
 from selfinstall.rootfs.members import Member
 from selfinstall.rootfs.readers import Reader
@@ -26,6 +29,12 @@ PROGRAMS = ("usr/bin/dpkg", "bin/dpkg", "usr/bin/dash", "bin/dash", "usr/bin/bas
 INITS = ("sbin/init", "lib/systemd/systemd", "sbin/openrc-init", "lib/sysvinit/init")
 #: Where debootstrap --foreign leaves its second stage.
 SECOND_STAGE = "debootstrap/debootstrap"
+
+#: Where debootstrap and apt keep packages.
+ARCHIVES = "var/cache/apt/archives/"
+#: More packages than any first stage holds.
+DEB_COUNT = 1 << 13
+_CHUNK = 1 << 20
 
 STATUS_LIMIT = 64 << 20
 FILE_LIMIT = 1 << 20
@@ -77,9 +86,10 @@ class Collection:
 
     :param name: what messages call the tarball.
     :param spool: where the decompressed archive lies; None when it is not kept.
+    :param held: packages that belong to it and lie elsewhere.
     """
 
-    def __init__(self, name: str, spool: Path | None) -> None:
+    def __init__(self, name: str, spool: Path | None, held: tuple[HeldDeb, ...] = ()) -> None:
         self._name = name
         self._layer = None if spool is None else Layer(spool)
         #: Captured files, links that may lead to them, and files that only their presence tells.
@@ -91,6 +101,8 @@ class Collection:
         self._keyrings = _Budget(KEYRING_COUNT)
         self._others = _Budget(KEYRING_COUNT, warn=False)
         self._acls = _Budget(ACL_COUNT)
+        self._debs: dict[str, HeldDeb | InputError] = {deb.path: deb for deb in held}
+        self._controls = _Budget(DEB_COUNT)
         self.boot_files: set[str] = set()
         self.warnings: list[str] = []
         self.members = 0
@@ -119,6 +131,7 @@ class Collection:
             del self._small[path]
             self._contents.pop(path, None)
         self.boot_files.discard(path)
+        self._debs.pop(path, None)
         if member.type == "symlink":
             self._add_symlink(member)
         elif member.type == "link":
@@ -151,6 +164,8 @@ class Collection:
             self._capture(member, _content(member, reader, ELF_HEADER))
         elif path in _MARKS:
             self._capture(member, b"")
+        elif path.startswith(ARCHIVES) and path.endswith(".deb"):
+            self._debs[path] = self._deb(member, reader)
         elif budget := self._budget(path):
             if budget.take(member.size):
                 self._capture(member, _content(member, reader))
@@ -207,6 +222,42 @@ class Collection:
         """Where the symbolic link *path* points, None when it is none."""
         entry = self._small.get(path)
         return entry.target if entry is not None and entry.type == "symlink" else None
+
+    def debs(self) -> tuple[HeldDeb, ...]:
+        """The packages in apt's archive.
+
+        :raises InputError: one of them is no package, or a damaged one.
+        """
+        for _, found in sorted(self._debs.items()):
+            if isinstance(found, InputError):
+                raise found
+        return tuple(d for _, d in sorted(self._debs.items()) if isinstance(d, HeldDeb))
+
+    def _deb(self, member: Member, reader: Reader) -> HeldDeb | InputError:
+        """A package, or why it cannot be used, which matters only where it is needed."""
+        name = f"{shown(member.path)} in {self._name}"
+        end = member.offset + member.size
+        if member.pieces is not None:
+            return InputError(f"{name}: a package with holes")
+        try:
+            fields, begin = deb.control_in_stream(
+                lambda size: reader.read(min(size, end - reader.position)), name
+            )
+        except InputError as error:
+            return error
+        control = fields.dump()
+        if not self._controls.take(len(control)):
+            return InputError(f"{name}: one package too many")
+        hashed = hashlib.sha256(begin)
+        while data := reader.read(min(_CHUNK, end - reader.position)):
+            hashed.update(data)
+        return HeldDeb(
+            control=control,
+            sha256=hashed.hexdigest(),
+            size=member.size,
+            path=member.path,
+            offset=member.offset,
+        )
 
     def source_files(self) -> list[str]:
         """The paths of apt's source files, sources.list first."""

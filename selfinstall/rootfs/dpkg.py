@@ -7,9 +7,11 @@ import io
 import re
 from collections.abc import Iterator
 
-#: Triggers may be awaited or pending: such a package is configured enough to be used.
-_INSTALLED = frozenset(("installed", "triggers-awaited", "triggers-pending"))
-_UNCONFIGURED = frozenset(("unpacked", "half-configured"))
+_INSTALLED = frozenset(("installed",))
+#: "dpkg --configure --pending" finishes these.
+_UNCONFIGURED = frozenset(("unpacked", "half-configured", "triggers-awaited", "triggers-pending"))
+#: dpkg was interrupted while it unpacked; only the .deb helps.
+_BROKEN = frozenset(("half-installed",))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,13 +19,15 @@ class Database:
     """What dpkg says is there.
 
     :param architecture: that of the package ``dpkg``, None when it is not there.
-    :param packages: versions of installed packages by name.
-    :param unconfigured: names of packages that are unpacked and not configured, sorted.
+    :param packages: versions by name of packages that are installed or at least unpacked.
+    :param unconfigured: names of packages that are unpacked and not wholly configured, sorted.
+    :param broken: names of packages of which only a part is there, sorted.
     """
 
     architecture: str | None
     packages: dict[str, str]
     unconfigured: tuple[str, ...]
+    broken: tuple[str, ...] = ()
 
 
 def paragraphs(data: bytes, wanted: frozenset[str]) -> Iterator[dict[str, str]]:
@@ -65,18 +69,31 @@ def parse_status(status: bytes) -> Database:
     found: list[tuple[str, str, str, str]] = []
     for fields in paragraphs(status, _STATUS_FIELDS):
         state = fields.get("status", "").rpartition(" ")[2]
-        if "package" in fields and state in _INSTALLED | _UNCONFIGURED:
+        if "package" in fields and state in _INSTALLED | _UNCONFIGURED | _BROKEN:
             name, version = fields["package"], fields.get("version", "")
             found.append((name, version, fields.get("architecture", ""), state))
     native = next((arch for name, _, arch, _ in found if name == "dpkg"), None)
     packages: dict[str, str] = {}
     for name, version, architecture, state in found:
-        if state in _INSTALLED and (name not in packages or architecture == native):
+        if state not in _BROKEN and (name not in packages or architecture == native):
             packages[name] = version
-    unconfigured = {name for name, _, _, state in found if state in _UNCONFIGURED}
     return Database(
-        architecture=native or None, packages=packages, unconfigured=tuple(sorted(unconfigured))
+        architecture=native or None,
+        packages=packages,
+        unconfigured=tuple(sorted({name for name, _, _, s in found if s in _UNCONFIGURED})),
+        broken=tuple(sorted({name for name, _, _, s in found if s in _BROKEN})),
     )
+
+
+_UNFINISHED = re.compile(
+    rb"^(Status: install \S+) (?:unpacked|half-configured|triggers-awaited|triggers-pending)$",
+    re.MULTILINE,
+)
+
+
+def as_configured(status: bytes) -> bytes:
+    """*status* as it will be when ``dpkg --configure --pending`` has done its work."""
+    return _UNFINISHED.sub(rb"\1 installed", status)
 
 
 def parse_os_release(text: str) -> dict[str, str]:

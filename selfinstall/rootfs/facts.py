@@ -24,6 +24,24 @@ class Kernel:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class HeldDeb:
+    """A .deb that a rootfs holds for its second stage, and that is not installed yet.
+
+    :param control: its control paragraph.
+    :param sha256: of the file.
+    :param size: bytes of the file.
+    :param path: in the rootfs, without leading slash.
+    :param offset: where in the tar stream the file begins, bytes.
+    """
+
+    control: str
+    sha256: str
+    size: int
+    path: str
+    offset: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RootfsFacts:
     """Facts about one tarball.
 
@@ -42,8 +60,10 @@ class RootfsFacts:
     :param merged_usr: whether ``/bin`` is a link into ``/usr``.
     :param hostname: content of ``/etc/hostname``, None when absent or empty.
     :param kernels: the kernels, newest first.
-    :param packages: installed packages with their versions, by name.
+    :param packages: packages with their versions, by name: those that are installed, and
+        those that the second stage will install or configure.
     :param unconfigured: names of packages unpacked but not configured.
+    :param held: .debs that wait for the second stage of debootstrap --foreign.
     :param sources: apt's source files, as (path, text).
     :param keyrings: OpenPGP keyrings that apt could use, as (path, bytes).
     :param machine_id: whether ``/etc/machine-id`` holds an id.
@@ -72,3 +92,4 @@ class RootfsFacts:
     keyrings: tuple[tuple[str, bytes], ...]
     machine_id: bool
     acl_texts: bool = False
+    held: tuple[HeldDeb, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import re
@@ -15,10 +16,18 @@ from elftools.elf.structs import ELFStructs
 
 from selfinstall.arch import Elf, all_arches
 from selfinstall.errors import InputError
+from selfinstall.packages import control
 from selfinstall.rootfs import apt
-from selfinstall.rootfs.collect import OS_RELEASES, PROGRAMS, SECOND_STAGE, STATUS, Collection
+from selfinstall.rootfs.collect import (
+    ARCHIVES,
+    OS_RELEASES,
+    PROGRAMS,
+    SECOND_STAGE,
+    STATUS,
+    Collection,
+)
 from selfinstall.rootfs.dpkg import Database, parse_os_release, parse_status
-from selfinstall.rootfs.facts import Init, Kernel
+from selfinstall.rootfs.facts import HeldDeb, Init, Kernel
 from selfinstall.rootfs.source import shown
 
 _USABLE = "mmdebstrap --variant=minbase and debootstrap make tarballs that can be used"
@@ -30,23 +39,57 @@ def os_release(found: Collection) -> dict[str, str]:
     return parse_os_release(next((text for text in texts if text is not None), ""))
 
 
-def database(found: Collection, name: str) -> tuple[bytes, Database]:
-    """The dpkg database as it is, and what it says.
+def database(found: Collection, name: str) -> tuple[bytes, Database, tuple[HeldDeb, ...]]:
+    """The dpkg database as it is, what it says or will say after the second stage, and the
+    packages that wait for that.
 
-    :raises InputError: there is none, or it knows no dpkg.
+    :raises InputError: there is none, it knows no dpkg, or packages are there in part.
     """
     status = found.read(STATUS)
     if status is None:
         raise _no_database(found, name)
     parsed = parse_status(status)
-    if parsed.architecture is None:
+    if parsed.broken:
+        raise InputError(
+            f"in {name}, dpkg was interrupted while it unpacked {', '.join(parsed.broken[:8])}",
+            "finish that where it was made, or make the tarball again",
+        )
+    held = held_debs(found, parsed)
+    if not held and parsed.architecture is None:
         if found.resolve(SECOND_STAGE):
             raise InputError(
-                f"{name} holds only the first stage of debootstrap --foreign, no dpkg database",
-                _USABLE,
+                f"{name} holds the first stage of debootstrap --foreign without its packages",
+                f"they belong in /{ARCHIVES} of the tarball; leave them there when you pack it",
             )
         raise InputError(f"the dpkg database in {name} does not list dpkg itself", _USABLE)
-    return status, parsed
+    controls = [control.parse(deb.control) for deb in held]
+    native = [c.architecture for c in controls if c.name == "dpkg"]
+    if held and not (native or parsed.architecture):
+        raise InputError(
+            f"the first stage in {name} holds no package of dpkg itself",
+            "make it again with debootstrap --foreign",
+        )
+    database = dataclasses.replace(
+        parsed,
+        architecture=parsed.architecture or native[0],
+        packages=parsed.packages | {c.name: c.version for c in controls},
+    )
+    return status, database, held
+
+
+def held_debs(found: Collection, database: Database) -> tuple[HeldDeb, ...]:
+    """The packages of a first stage that are not installed yet; none in a finished system.
+
+    apt keeps packages in the same folder; only without dpkg in the database, or
+    with debootstrap's own second stage still there, are they to be installed.
+    """
+    if database.architecture is not None and found.resolve(SECOND_STAGE) is None:
+        return ()
+    return tuple(
+        deb
+        for deb in found.debs()
+        if database.packages.get((c := control.parse(deb.control)).name) != c.version
+    )
 
 
 def _no_database(found: Collection, name: str) -> InputError:
@@ -64,7 +107,8 @@ def _no_database(found: Collection, name: str) -> InputError:
         )
     return InputError(
         f"{name} holds no dpkg database ({STATUS} is missing)",
-        "mmdebstrap --variant=extract leaves none; use --variant=minbase",
+        "mmdebstrap --variant=extract leaves none; these ways work: mmdebstrap "
+        "--variant=minbase, debootstrap --foreign, or no tarball at all: selfinstall --suite",
     )
 
 
@@ -119,12 +163,15 @@ def check_programs(found: Collection, architecture: str, name: str) -> None:
         )
 
 
-def init_system(found: Collection, packages: frozenset[str]) -> Init | None:
-    """Which init system ``/sbin/init`` is."""
+def init_system(found: Collection, packages: frozenset[str], *, held: bool = False) -> Init | None:
+    """Which init system ``/sbin/init`` is.
+
+    :param held: whether packages wait for the second stage, so that files tell less than names.
+    """
     path = found.resolve("sbin/init")
-    if path is None:
+    if path is None and not held:
         return None
-    match path.rpartition("/")[2]:
+    match (path or "").rpartition("/")[2]:
         case "systemd":
             return "systemd"
         case "openrc-init":

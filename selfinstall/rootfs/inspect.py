@@ -13,7 +13,7 @@ from selfinstall.errors import InputError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.rootfs import decompress, findings, headers
 from selfinstall.rootfs.collect import Collection
-from selfinstall.rootfs.facts import Compression, RootfsFacts
+from selfinstall.rootfs.facts import Compression, HeldDeb, RootfsFacts
 from selfinstall.rootfs.layer import index_tar
 from selfinstall.rootfs.lookalike import HEAD, looks_like
 from selfinstall.rootfs.members import Members
@@ -62,18 +62,42 @@ def inspect(
         contradictory or no Debian system.
     :raises HostError: the spool cannot be written.
     """
-    started = time.monotonic()
     with open_source(source, stdin, on_event) as raw:
-        on_event(Event("begin", STEP, total=raw.total, unit="bytes"))
-        with spooling(spool) as write:
-            inspection = _inspect(raw, str(source), spool, write, on_event)
-        raw.report()
+        return _inspected(raw, str(source), spool, on_event)
+
+
+def inspect_made(
+    stream: io.RawIOBase, name: str, held: tuple[HeldDeb, ...], *, spool: Path, on_event: OnEvent
+) -> Inspection:
+    """The same for a first stage that is made while it is read.
+
+    :param stream: the tar stream.
+    :param name: what the facts call it.
+    :param held: the packages whose files it holds, to be installed by the second stage.
+    """
+    raw = Source(stream, name, None, on_event)
+    return _inspected(raw, name, spool, on_event, held)
+
+
+def _inspected(
+    raw: Source, name: str, spool: Path | None, on_event: OnEvent, held: tuple[HeldDeb, ...] = ()
+) -> Inspection:
+    started = time.monotonic()
+    on_event(Event("begin", STEP, total=raw.total, unit="bytes"))
+    with spooling(spool) as write:
+        inspection = _inspect(raw, name, spool, write, on_event, held)
+    raw.report()
     on_event(Event("end", STEP, seconds=time.monotonic() - started))
     return inspection
 
 
 def _inspect(
-    raw: Source, name: str, spool: Path | None, write: Write, on_event: OnEvent
+    raw: Source,
+    name: str,
+    spool: Path | None,
+    write: Write,
+    on_event: OnEvent,
+    held: tuple[HeldDeb, ...],
 ) -> Inspection:
     stream = io.BufferedReader(raw, BUFFER)
     head = stream.peek(HEAD)
@@ -81,7 +105,7 @@ def _inspect(
         raise InputError(f"{raw.name} is empty", "did the command that makes it fail?")
     compression = decompress.detect(head)
     reader = ChunkReader(decompress.decompress(stream, compression, raw.name), write)
-    found = Collection(raw.name, spool)
+    found = Collection(raw.name, spool, held)
     _check_begin(reader, raw.name)
     for member in Members(reader, raw.name):
         found.add(member, reader)
@@ -126,7 +150,7 @@ def _check_begin(reader: ChunkReader, name: str) -> None:
 def _conclude(
     raw: Source, name: str, found: Collection, compression: Compression, tar_bytes: int
 ) -> Inspection:
-    status, database = findings.database(found, raw.name)
+    status, database, held = findings.database(found, raw.name)
     architecture = database.architecture or ""
     findings.check_programs(found, architecture, raw.name)
     release = findings.os_release(found)
@@ -144,7 +168,7 @@ def _conclude(
         distribution=release.get("ID", "linux"),
         suite=findings.suite(found, release, apt_sources),
         pretty_name=release.get("PRETTY_NAME", "Linux"),
-        init=findings.init_system(found, frozenset((*database.packages, *database.unconfigured))),
+        init=findings.init_system(found, frozenset(database.packages), held=bool(held)),
         merged_usr=(found.link("bin") or "").strip("/") == "usr/bin",
         hostname=findings.first_line(found.text("etc/hostname")),
         kernels=findings.kernels(found),
@@ -154,6 +178,7 @@ def _conclude(
         keyrings=findings.keyrings(found, apt_sources),
         machine_id=bool(re.fullmatch("[0-9a-f]{32}", (found.text("etc/machine-id") or "").strip())),
         acl_texts=found.acl_texts,
+        held=held,
     )
     again = tuple(found.acl_attributes) if found.acl_texts else ()
     return Inspection(facts, status, found.layer(tar_bytes), again)

@@ -56,6 +56,12 @@ def bookworm(fixtures: Path) -> Path:
     return _fixture(fixtures, "bookworm-debootstrap.tar.gz")
 
 
+@pytest.fixture(scope="session")
+def first_stage(fixtures: Path) -> Path:
+    """trixie, minbase, as debootstrap --foreign leaves it: packages extracted, none installed."""
+    return _fixture(fixtures, "trixie-first-stage.tar.gz")
+
+
 @pytest.fixture
 def password_file(tmp_path: Path) -> Path:
     path = tmp_path / "password"

@@ -106,8 +106,8 @@ def test_source_date_epoch_comes_from_the_environment(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("line", "message", "hint"),
     [
-        ("", "no tarball given", "--tarball"),
-        ("-o x.img", "no tarball given", "--tarball"),
+        ("", "no tarball and no suite given", "--tarball"),
+        ("-o x.img", "no tarball and no suite given", "--tarball"),
         ("--tarball", "--tarball: expected one argument", "--help"),
         ("--tarball a --colour", "unknown option '--colour'", "--help"),
         ("--tarbal a", "unknown option '--tarbal'", "did you mean --tarball?"),

@@ -199,8 +199,8 @@ def test_sfdisk_script(arch: Arch) -> None:
 
 def test_installed_size_counts() -> None:
     facts = make_facts()
-    small = plan.needed_root_bytes(facts, Resolution())
-    large = Resolution(packages=(make_package("x", installed=1 << 30),))
+    small = plan.needed_root_bytes(facts, ())
+    large = [make_package("x", installed=1 << 30)]
     # Packed and unpacked at the same time.
     assert 2 << 30 <= plan.needed_root_bytes(facts, large) - small <= 3 << 30
 
@@ -215,10 +215,11 @@ def test_the_root_begins_with_a_size_that_its_content_decides() -> None:
 
 
 def test_without_a_seed_ids_follow_the_contents() -> None:
-    facts, resolution = make_facts(), Resolution(packages=(make_package("x"),))
-    assert plan.content_seed(facts, resolution) == plan.content_seed(facts, resolution)
+    facts, packages = make_facts(), (make_package("x"),)
+    first = plan.content_seed(REQUEST, facts, packages)
+    assert first == plan.content_seed(REQUEST, facts, packages)
     other = make_facts(sha256="1" * 64)
-    seeds = {plan.content_seed(f, r) for f in (facts, other) for r in (resolution, Resolution())}
+    seeds = {plan.content_seed(REQUEST, f, p) for f in (facts, other) for p in (packages, ())}
     assert len(seeds) == 4
 
 
