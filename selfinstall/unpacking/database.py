@@ -35,8 +35,9 @@ def stanza(package: Contents) -> str:
 
 
 def file_list(package: Contents) -> bytes:
-    """The content of ``PACKAGE.list``."""
-    names = (f"/{item.path or '.'}\n" for item in package.items)
+    """The content of ``PACKAGE.list``: in the order of unpacking, symbolic links last."""
+    items = sorted(package.items, key=lambda item: item.type == "symlink")
+    names = (f"/{item.path or '.'}\n" for item in items)
     return "".join(names).encode("utf-8", "surrogateescape")
 
 
@@ -73,27 +74,34 @@ def triggers(packages: Iterable[Contents], file_interests: Iterable[str]) -> dic
     :param file_interests: names of all file triggers that any package may be interested in.
     """
     added: dict[str, list[str]] = {}
+    activations: dict[str, dict[str, None]] = {}
     watched = frozenset(file_interests)
     for package in packages:
-        for name, interested in interests(package):
+        # What stands twice in a list stops dpkg.
+        for name, interested in dict(interests(package)).items():
             if name.startswith("/"):
                 added.setdefault("File", []).append(f"{name} {interested}")
             else:
                 added.setdefault(name, []).append(interested)
-        for activation in dict.fromkeys(_activations(package, watched)):
-            added.setdefault("Unincorp", []).append(activation)
+        for name, awaiting in _activations(package, watched):
+            activations.setdefault(name, {})[f"{name} {awaiting}"] = None
+    # The last first: that is how dpkg reads back what it noted itself.
+    unincorporated = [line for lines in reversed(activations.values()) for line in lines]
+    if unincorporated:
+        added["Unincorp"] = unincorporated
     return {name: "\n".join(lines) + "\n" for name, lines in added.items()}
 
 
-def _activations(package: Contents, watched: frozenset[str]) -> Iterator[str]:
+def _activations(package: Contents, watched: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Trigger name and who awaits it, ``-`` for nobody, in dpkg's order."""
     for directive, name in directives(package):
-        if directive in ("activate", "activate-await"):
-            yield f"{name} {package.qualified}"
-        elif directive == "activate-noawait":
-            yield f"{name} -"
+        if directive.startswith("activate"):
+            # Of whatever kind: dpkg does so before a new package is in its database, so that
+            # nothing can be awaited yet.  Configuring it activates once more.
+            yield name, "-"
     for item in package.items:
         if f"/{item.path}" in watched:
-            yield f"/{item.path} {package.qualified}"
+            yield f"/{item.path}", package.qualified
 
 
 def file_interests(text: bytes) -> frozenset[str]:

@@ -80,7 +80,12 @@ def _with_debs(steps: Sequence[GuestStep], left: Collection[str]) -> tuple[Guest
 
 
 def arrange(
-    steps: Sequence[Step], packages: Mapping[str, Contents], rootfs: Rootfs, status: bytes
+    steps: Sequence[Step],
+    packages: Mapping[str, Contents],
+    rootfs: Rootfs,
+    status: bytes,
+    *,
+    first_stage: bool = False,
 ) -> Arranged:
     """Decide for each package who unpacks it.
 
@@ -88,6 +93,8 @@ def arrange(
     :param packages: by file name, as the steps have them.
     :param rootfs: what is there; its view is used up.
     :param status: the rootfs's dpkg status file.
+    :param first_stage: whether this is about an empty root, where nothing could run a
+        ``preinst`` before files are in place: then only files that meet are an objection.
     """
     why = rule.general_objection(rootfs)
     if why is not None:
@@ -109,7 +116,7 @@ def arrange(
         rest: list[str] = []
         for name in step.packages:
             package = packages[name]
-            found = _placed(package, rootfs.view, crowd, special)
+            found = _placed(package, rootfs.view, crowd, None if first_stage else special)
             if isinstance(found, str):
                 reasons[package.name] = found
                 rest.append(name)
@@ -129,10 +136,10 @@ def arrange(
 
 
 def _placed(
-    package: Contents, view: View, crowd: rule.Crowd, special: frozenset[str]
+    package: Contents, view: View, crowd: rule.Crowd, special: frozenset[str] | None
 ) -> Placed | str:
     """The package, now part of *view*; or why it must be left to dpkg."""
-    why = rule.objection(package, crowd, special)
+    why = package.odd if special is None else rule.objection(package, crowd, special)
     if why is not None:
         return why
     try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, BinaryIO
 
 from selfinstall.packages.resolution import Fetched
 from selfinstall.rootfs.headers import BLOCK, ZERO_BLOCK
 from selfinstall.rootfs.members import Member
-from selfinstall.unpacking import database
+from selfinstall.unpacking import database, view
 from selfinstall.unpacking.contents import Contents, data_members
 from selfinstall.unpacking.rounds import Placed, Round
 
@@ -34,6 +34,22 @@ def write_round(out: BinaryIO, made: Round, mtime: int) -> None:
     finish(out, start)
 
 
+def write_skeleton(out: BinaryIO, aliases: Mapping[str, str], mtime: int) -> None:
+    """Append the archive of :func:`selfinstall.unpacking.view.empty_rootfs`."""
+    start = out.tell()
+    for path, node in view.skeleton(aliases).items():
+        info = _info(path, 0, mtime)
+        if node.type == "dir":
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+        elif node.type == "symlink":
+            info.type, info.mode, info.linkname = tarfile.SYMTYPE, 0o777, node.target
+        content = b"1\n" if path == view.INFO_FORMAT else b""
+        info.size = len(content)
+        out.write(_header_of(info))
+        _copy(io.BytesIO(content), out, len(content))
+    finish(out, start)
+
+
 def write_debs(out: BinaryIO, debs: list[Fetched]) -> None:
     """Append the archive of .debs as they are."""
     start = out.tell()
@@ -51,11 +67,19 @@ def finish(out: BinaryIO, start: int) -> None:
     out.write(bytes(2 * BLOCK + -size % RECORD))
 
 
-def _header(name: str, size: int, mtime: int) -> bytes:
+def _info(name: str, size: int, mtime: int) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.size, info.mtime, info.mode = size, mtime, 0o644
     info.uname = info.gname = "root"
+    return info
+
+
+def _header_of(info: tarfile.TarInfo) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+
+
+def _header(name: str, size: int, mtime: int) -> bytes:
+    return _header_of(_info(name, size, mtime))
 
 
 def _write_files(out: BinaryIO, placed: Placed) -> None:
