@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import os
 import shutil
-import tarfile
 from collections.abc import Iterator
 from importlib.resources import files as resources
 from pathlib import Path
@@ -32,6 +31,8 @@ from selfinstall.request import Request
 from selfinstall.rootfs.inspect import Inspection, index_tar
 from selfinstall.rootfs.layer import initramfs_path
 from selfinstall.rootfs.tree import Tree
+from selfinstall.unpacking.prepare import prepare
+from selfinstall.unpacking.rounds import Arranged, by_dpkg
 
 #: Static files that the hooks copy into the image.
 IMAGE_FILES = (
@@ -84,17 +85,30 @@ def assemble(
     tree = Tree([inspection.layer, *layers])
     kernel = _kernel(tree, Tree(layers))
     spool = work / "rootfs.tar"
+    packages = work / "packages.tar"
+    epoch = plan.settings["SOURCE_DATE_EPOCH"]
+    unpacking = prepare(
+        plan.steps,
+        fetched,
+        spool=spool,
+        spool_size=inspection.facts.tar_bytes,
+        status=inspection.dpkg_status,
+        out=packages,
+        epoch=int(epoch) if epoch else None,
+        in_guest=plan.unpack == "guest",
+    )
     kernel_file, initramfs = write_bootable(
         tree,
         arch,
         kernel,
         hooks=tuple(load_hook(name) for name in plan.hooks),
         files=(
-            *_rendered(plan, arch),
+            *_rendered(plan, arch, unpacking.arranged),
+            *unpacking.files,
             *_label(plan, work),
             *_inputs(plan, inputs),
             *_acls(inspection),
-            *(_payload(spool, fetched) if plan.payload == "initramfs" else ()),
+            *(_payload(spool, packages) if plan.payload == "initramfs" else ()),
         ),
         work=work,
     )
@@ -109,11 +123,12 @@ def assemble(
     on_disk = plan.payload == "disk"
     if not on_disk:
         spool.unlink()
+        packages.unlink()
     return Assembled(
         kernel=kernel_file,
         initramfs=initramfs,
         rootfs=spool if on_disk else None,
-        packages=_packages_tar(fetched, work) if on_disk and fetched else None,
+        packages=packages if on_disk and fetched else None,
     )
 
 
@@ -183,18 +198,23 @@ def static(name: str) -> bytes:
     return (resources("selfinstall") / "hooks" / name).read_bytes()
 
 
-def _rendered(plan: Plan, arch: Arch) -> Iterator[ExtraFile]:
-    for name, text in rendered(plan, arch).items():
+def _rendered(plan: Plan, arch: Arch, arranged: Arranged) -> Iterator[ExtraFile]:
+    for name, text in rendered(plan, arch, arranged).items():
         yield ExtraFile(f"selfinstall/{name}", 0o644, text.encode())
     for name in IMAGE_FILES:
         yield ExtraFile(f"selfinstall/files/{name}", 0o644, static(f"files/{name}"))
 
 
-def rendered(plan: Plan, arch: Arch) -> dict[str, str]:
-    """The guest's data files by their path under ``/selfinstall``.  Pure."""
+def rendered(plan: Plan, arch: Arch, arranged: Arranged | None = None) -> dict[str, str]:
+    """The guest's data files by their path under ``/selfinstall``.  Pure.
+
+    :param arranged: who unpacks what; None for the guest's dpkg everything.
+    """
+    if arranged is None:
+        arranged = by_dpkg(plan.steps, "")
     return {
         "settings": render("settings.j2", settings=plan.settings),
-        "dpkg-steps": render("dpkg-steps.j2", steps=plan.steps),
+        "dpkg-steps": render("dpkg-steps.j2", steps=arranged.steps),
         "extended_states": render(
             "extended_states.j2", packages=[p for p in plan.packages if p.automatic]
         ),
@@ -231,22 +251,9 @@ def _acls(inspection: Inspection) -> Iterator[ExtraFile]:
         yield ExtraFile("selfinstall/acl-attributes", 0o644, names)
 
 
-def _payload(spool: Path, fetched: tuple[Fetched, ...]) -> Iterator[ExtraFile]:
-    yield ExtraFile("payload/rootfs.tar", 0o644, Region(spool, 0, spool.stat().st_size))
-    for deb in fetched:
-        region = Region(deb.path, 0, deb.path.stat().st_size)
-        yield ExtraFile(f"payload/packages/{deb.package.filename}", 0o644, region)
-
-
-def _packages_tar(fetched: tuple[Fetched, ...], work: Path) -> Path:
-    path = work / "packages.tar"
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
-        for deb in fetched:
-            member = tarfile.TarInfo(deb.package.filename)
-            member.size = deb.path.stat().st_size
-            with deb.path.open("rb") as stream:
-                archive.addfile(member, stream)
-    return path
+def _payload(spool: Path, packages: Path) -> Iterator[ExtraFile]:
+    for path in (spool, packages):
+        yield ExtraFile(f"payload/{path.name}", 0o644, Region(path, 0, path.stat().st_size))
 
 
 def run(

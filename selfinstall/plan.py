@@ -17,7 +17,7 @@ from selfinstall.errors import InputError, UsageError
 from selfinstall.identity import derived_uuid, fat_id
 from selfinstall.layout import ALIGNMENT, MIB, SECTOR, Disk, Partition, PlacedPartition
 from selfinstall.packages.resolution import Package, Resolution, Step
-from selfinstall.request import STDIN, SUFFIXES, Format, Request
+from selfinstall.request import STDIN, SUFFIXES, Format, Request, Unpack
 from selfinstall.rootfs.facts import Init, RootfsFacts
 
 #: Without ``--size``.  The image is sparse, so room costs nothing until it is used.
@@ -154,6 +154,7 @@ class Plan:
     resolution: Resolution
     kernel: str
     payload: Literal["initramfs", "disk"]
+    unpack: Unpack
     memory_mib: int
     smp: int
     hooks: tuple[str, ...]
@@ -435,6 +436,7 @@ def make(
         kernel=request.kernel
         or (facts.kernels[0].version if facts.kernels else _kernel(arch, resolution)),
         payload=payload,
+        unpack=request.unpack,
         memory_mib=memory,
         smp=request.smp or DEFAULT_SMP,
         hooks=_hooks(uses, second_stage=bool(base) and request.suite is None),
@@ -570,6 +572,7 @@ def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> d
         "ACLS": "text" if facts.acl_texts else "attributes",
         "PACKAGES_TOTAL": str(len(plan.packages)),
         "UNCONFIGURED": str(plan.unconfigured),
+        "DPKG_VERSION": facts.packages.get("dpkg", ""),
         "LABEL_TAIL_SECTOR": str(plan.disk.size // SECTOR - LABEL_TAIL_SECTORS),
         "ROOT_PARTITION": str(plan.disk.root.number),
         "ROOT_BLOCKS": str(plan.root_bytes // ROOT_BLOCK),

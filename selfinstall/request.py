@@ -10,6 +10,7 @@ Format = Literal["raw", "qcow2", "vmdk", "vhdx", "vdi"]
 PayloadMode = Literal["auto", "initramfs", "disk"]
 Accel = Literal["auto", "kvm", "tcg"]
 Variant = Literal["minbase", "important", "standard"]
+Unpack = Literal["host", "guest"]
 
 FORMATS: tuple[Format, ...] = ("raw", "qcow2", "vmdk", "vhdx", "vdi")
 #: File name suffix of each format; raw disks are ``.img`` to the tools of the field.
@@ -40,6 +41,8 @@ class Request:
     :param firmware: ``both`` for all that the chosen boot loaders are for, or the one
         under which the image must boot.
     :param payload: how the rootfs reaches the guest.
+    :param unpack: who unpacks packages where both can: ``host``, or ``guest`` to compare
+        (slower; the same image).
     :param packages: a directory of .deb files that replaces the network.
     :param include: further packages to install.
     :param kernel: the kernel package; None for the architecture's default.
@@ -78,6 +81,7 @@ class Request:
     bootloader: str = "auto"
     firmware: str = "both"
     payload: PayloadMode = "auto"
+    unpack: Unpack = "host"
     packages: Path | None = None
     include: tuple[str, ...] = ()
     kernel: str | None = None

@@ -30,6 +30,8 @@ class Member:
     :param target: where a link points; normalised for hard links.
     :param pieces: where the data of a sparse file goes, None for an ordinary one.
     :param acls: how its access control lists are stored, None when it has none.
+    :param block: its header as the archive has it.
+    :param extended: whether a pax header says more than that.
     """
 
     path: str
@@ -42,6 +44,8 @@ class Member:
     target: str
     pieces: SparseMap | None
     acls: AclForm | None
+    block: bytes
+    extended: bool
 
 
 _TYPES: dict[bytes, MemberType] = {
@@ -53,6 +57,8 @@ _TYPES: dict[bytes, MemberType] = {
     b"6": "other",
     b"D": "dir",
 }
+#: What GNU's own long names are kept as.
+_GNU_NAMES = frozenset(("path", "linkpath"))
 #: Types without data, whatever their size field says, as tar(1) reads them.
 _WITHOUT_DATA = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
 
@@ -159,6 +165,8 @@ class Members:
             self._path(target, "hard link to") if kind == "link" else headers.text(target),
             None,
             _acl_form(pax) if kind not in ("symlink", "link") else None,
+            header.block,
+            not pax.keys() <= _GNU_NAMES,
         )
         start = member.offset
         if kind == "file" and (header.type == b"S" or sparse.is_sparse(pax)):

@@ -47,7 +47,7 @@ def test_settings_survive_a_shell(value: str, tmp_path: Path) -> None:
 
 def test_a_line_cannot_become_two() -> None:
     with pytest.raises(ValueError, match="printable"):
-        render.render("dpkg-steps.j2", steps=[{"action": "unpack", "packages": ["a\nconfigure b"]}])
+        render.render("dpkg-steps.j2", steps=[{"action": "unpack", "words": ["a\nconfigure b"]}])
 
 
 def test_inputs(tmp_path: Path) -> None:

@@ -1,0 +1,192 @@
+"""The rootfs as dpkg would find it, so far as packages touch it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from selfinstall.rootfs.members import Member, Members, MemberType
+from selfinstall.rootfs.readers import RegionReader
+from selfinstall.rootfs.source import label
+from selfinstall.rootfs.tree import MAXIMUM_LINKS
+
+#: Nodes that are kept of a rootfs.  With more (some 100 MB) packages go through dpkg.
+MAXIMUM_NODES = 300_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """Something at a path: what it is, and where a symbolic link points."""
+
+    type: MemberType
+    target: str = ""
+
+
+_FOLDER = Node("dir")
+
+
+class View:
+    """Paths without leading slash and what is there; grows as packages are unpacked."""
+
+    def __init__(self, nodes: Mapping[str, Node] | None = None) -> None:
+        self._nodes: dict[str, Node] = {"": _FOLDER}
+        self._folders: dict[str, str | None] = {"": ""}
+        for path, node in (nodes or {}).items():
+            self.add(path, node)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def get(self, place: str) -> Node | None:
+        """What is at a place, which :meth:`place` gave; links are not followed."""
+        return self._nodes.get(place)
+
+    def add(self, path: str, node: Node) -> None:
+        """Put *node* there, or in place of what is there."""
+        place = self.place(path)
+        if place is None:
+            return
+        old = self._nodes.get(place)
+        self._nodes[place] = node
+        if node.type == "symlink" or (old is not None and old.type != node.type):
+            self._folders = {"": ""}
+
+    def place(self, path: str) -> str | None:
+        """Where a path leads when all links but a last one are followed; None: in circles."""
+        parent, _, name = path.rpartition("/")
+        folder = self._folder(parent)
+        if folder is None:
+            return None
+        return f"{folder}/{name}" if folder else name
+
+    def _folder(self, path: str) -> str | None:
+        """:meth:`resolve`, remembered."""
+        if path not in self._folders:
+            self._folders[path] = self._resolve(path, MAXIMUM_LINKS)
+        return self._folders[path]
+
+    def resolve(self, path: str) -> str | None:
+        """Where a path leads when all links are followed, whether something is there or not."""
+        return self._resolve(path, MAXIMUM_LINKS)
+
+    def _resolve(self, path: str, links: int) -> str | None:
+        done: list[str] = []
+        todo = path.split("/")[::-1]
+        while todo:
+            part = todo.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                done = done[:-1]
+                continue
+            done.append(part)
+            node = self._nodes.get("/".join(done))
+            if node is not None and node.type == "symlink":
+                links -= 1
+                if links < 0:
+                    return None
+                done = [] if node.target.startswith("/") else done[:-1]
+                todo += node.target.split("/")[::-1]
+        return "/".join(done)
+
+    def is_folder(self, place: str | None) -> bool:
+        """Whether there is a folder, links followed."""
+        found = None if place is None else self.resolve(place)
+        node = None if found is None else self._nodes.get(found)
+        return node is not None and node.type == "dir"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Rootfs:
+    """What the rules need of a rootfs.
+
+    :param view: links, and whatever has a name that occurs in a package.
+    :param files: content of the files in :data:`CAPTURED` and below :data:`SETTINGS`.
+    :param complete: whether *view* holds all of that; not when it were too much.
+    :param leftover: something that an interrupted dpkg left, None when there is nothing.
+    """
+
+    view: View
+    files: Mapping[str, bytes]
+    complete: bool = True
+    leftover: str | None = None
+
+
+INFO_FORMAT = "var/lib/dpkg/info/format"
+DIVERSIONS = "var/lib/dpkg/diversions"
+OVERRIDES = "var/lib/dpkg/statoverride"
+FILE_TRIGGERS = "var/lib/dpkg/triggers/File"
+CONFIGURATION = "etc/dpkg/dpkg.cfg"
+CONFIGURATIONS = "etc/dpkg/dpkg.cfg.d"
+#: Needed whatever the packages hold.
+CAPTURED = frozenset((INFO_FORMAT, DIVERSIONS, OVERRIDES, FILE_TRIGGERS, CONFIGURATION))
+STATUS = "var/lib/dpkg/status"
+DATABASE_FOLDERS = ("var", "var/lib", "var/lib/dpkg", "var/lib/dpkg/info", "var/lib/dpkg/triggers")
+_DATABASE = frozenset((*DATABASE_FOLDERS, STATUS))
+MAXIMUM_CAPTURED = 4 << 20
+#: What dpkg leaves beside a file when it is interrupted.
+_LEFTOVERS = (".dpkg-new", ".dpkg-tmp")
+
+
+def scan(spool: Path, size: int, paths: Iterable[str]) -> Rootfs:
+    """Pass over an unpacked tarball's headers.
+
+    :param spool: the uncompressed archive.
+    :param size: bytes of it that are the archive.
+    :param paths: what packages hold: of the rootfs, only what shares a name with any part of
+        these matters, wherever links lead them.
+    """
+    names = frozenset(part for path in paths for part in path.split("/"))
+    view = View()
+    files: dict[str, bytes] = {}
+    leftover = None
+    with spool.open("rb") as stream:
+        reader = RegionReader(stream, 0, size)
+        for member in Members(reader, label(spool)):
+            if member.path.endswith(_LEFTOVERS):
+                leftover = member.path
+            if not _wanted(member, names):
+                continue
+            if len(view) > MAXIMUM_NODES:
+                return Rootfs(view=view, files=files, complete=False)
+            view.add(member.path, Node(member.type, member.target))
+            if _captured(member.path) and member.size <= MAXIMUM_CAPTURED:
+                files[member.path] = reader.read(member.size) if member.pieces is None else b"?"
+    return Rootfs(view=view, files=files, leftover=leftover)
+
+
+def _wanted(member: Member, names: Collection[str]) -> bool:
+    path = member.path
+    return (
+        member.type == "symlink"
+        or path.rpartition("/")[2] in names
+        or path in _DATABASE
+        or _captured(path)
+    )
+
+
+def _captured(path: str) -> bool:
+    return path in CAPTURED or path.startswith(CONFIGURATIONS + "/")
+
+
+def empty_rootfs(aliases: Mapping[str, str]) -> Rootfs:
+    """A root that holds nothing but dpkg's empty database and merged /usr.
+
+    :func:`selfinstall.unpacking.write.write_skeleton` writes it.
+
+    :param aliases: links and their targets, ``bin`` and ``usr/bin`` and so on, for what
+        packages know under both names.
+    """
+    view = View()
+    for path, node in skeleton(aliases).items():
+        view.add(path, node)
+    return Rootfs(view=view, files={INFO_FORMAT: b"1\n"})
+
+
+def skeleton(aliases: Mapping[str, str]) -> dict[str, Node]:
+    """What is in :func:`empty_rootfs`, folders before what is in them."""
+    found = dict.fromkeys((*DATABASE_FOLDERS, "var/lib/dpkg/updates", "usr"), _FOLDER)
+    found |= dict.fromkeys(aliases.values(), _FOLDER)
+    found |= {path: Node("symlink", target) for path, target in aliases.items()}
+    return {**found, STATUS: Node("file"), INFO_FORMAT: Node("file")}

@@ -1,0 +1,107 @@
+"""Every architecture, suite and boot loader: made without a tarball, booted by its own firmware.
+
+``pytest -m matrix`` runs all of them (hours), ``pytest -m boot`` the few that are marked for
+CI.  ``SELFINSTALL_MATRIX_RESULTS`` names a JSON file that takes the results, one cell a
+firmware; ``docs/architectures.py`` makes the table in docs/architectures.md of it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cells import CELLS, MACHINES, Cell
+from conftest import PASSWORD
+from machine import SELFINSTALL, Console
+
+ROWS = [
+    pytest.param(cell, id=str(cell), marks=() if cell.ci else (pytest.mark.matrix,))
+    for cell in CELLS
+]
+
+
+def record(cell: Cell, firmware: str, **result: Any) -> None:
+    """Put a result in the place of an earlier one of the same cell; runs may be side by side."""
+    name = os.environ.get("SELFINSTALL_MATRIX_RESULTS")
+    if name is None:
+        return
+    row = {"suite": cell.suite, "arch": cell.arch, "loader": cell.loader, "firmware": firmware}
+    row |= {"build": None, "login": None, "qemu": "", "problem": None}
+    row |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **result}
+    with Path(name).open("a+", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.seek(0)
+        rows = json.loads(stream.read() or '{"cells": []}')["cells"]
+        key = ("suite", "arch", "loader", "firmware")
+        rows = [r for r in rows if [r[k] for k in key] != [row[k] for k in key]]
+        rows.append(row)
+        rows.sort(key=lambda r: [r[k] for k in key])
+        stream.truncate(0)
+        stream.write(json.dumps({"cells": rows}, indent=1) + "\n")
+
+
+def build(cell: Cell, folder: Path, password_file: Path) -> tuple[Path, float, str]:
+    """The image, seconds for it, and qemu's version."""
+    image, manifest = folder / f"{cell}.qcow2", folder / "manifest.json"
+    began = time.monotonic()
+    done = subprocess.run(
+        [
+            *SELFINSTALL, "--suite", cell.suite, "--arch", cell.arch, "--bootloader", cell.loader,
+            "-o", str(image), "--root-password-file", str(password_file), "--no-verify",
+            "--manifest", str(manifest),
+        ],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    seconds = round(time.monotonic() - began, 1)
+    if done.returncode != 0:
+        words = done.stderr.partition("error: ")[2].partition("\n")[0]
+        for firmware in cell.firmwares:
+            record(cell, firmware, problem=f"build: {words}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    version = json.loads(manifest.read_text())["qemu"]["version"]
+    return image, seconds, re.sub(r" .*", "", version)
+
+
+def boot(image: Path, firmware: str, machines: tuple[str, ...], log: Path) -> float:
+    """Seconds to the prompt of a machine in which all is well, also after a restart."""
+    console = Console(image, "--firmware", firmware, log=log)
+    try:
+        began = time.monotonic()
+        console.child.expect("login: ")
+        seconds = round(time.monotonic() - began, 1)
+        console.child.sendline()
+        console.login(PASSWORD)
+        assert console.run("uname -m") in machines
+        assert console.run("systemctl is-system-running --wait") == "running"
+        assert console.run("dpkg --audit") == ""
+        console.child.sendline("reboot")
+        console.login(PASSWORD)
+        console.power_off()
+    finally:
+        console.close()
+    return seconds
+
+
+@pytest.mark.parametrize("cell", ROWS)
+def test_cell(cell: Cell, tmp_path: Path, password_file: Path) -> None:
+    image, seconds, version = build(cell, tmp_path, password_file)
+    problems = []
+    for firmware in cell.firmwares:
+        problem, login = None, None
+        try:
+            log = tmp_path / f"{firmware}.console"
+            login = boot(image, firmware, MACHINES[cell.arch], log)
+        except Exception as error:
+            problem = str(error).partition("\n")[0] or type(error).__name__
+            problems.append(f"{firmware}: {error}")
+        record(cell, firmware, build=seconds, login=login, qemu=version, problem=problem)
+    image.unlink()
+    assert not problems, "\n".join(problems)
