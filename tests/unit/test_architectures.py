@@ -32,6 +32,12 @@ def facts_of(arch: Arch | str) -> RootfsFacts:
     return make_facts(architecture=arch if isinstance(arch, str) else arch.name)
 
 
+@pytest.fixture(autouse=True)
+def no_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the host's apt knows is not asked."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
 # --- boot loaders --------------------------------------------------------------------------
 
 
