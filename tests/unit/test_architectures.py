@@ -127,6 +127,16 @@ def test_a_64_bit_kernel_brings_64_bit_uefi_to_i386() -> None:
     assert [p.role for p in foreign.disk.partitions] == ["bios_grub", "esp", "root"]
 
 
+def test_firmware_that_cannot_start_the_kernel() -> None:
+    facts = facts_of("i386")
+    foreign = make_resolution("i386", "linux-image-amd64:amd64")
+    assert make_plan(facts, foreign, firmware="efi").settings["GRUB_EFI_TARGETS"] == "x86_64-efi"
+    # Not an image without any boot loader.
+    with pytest.raises(UsageError, match="firmware efi cannot start a kernel of i386") as caught:
+        make_plan(facts, firmware="efi")
+    assert "one of amd64 with --kernel" in (caught.value.hint or "")
+
+
 def test_apt_is_told_of_the_kernel_s_architecture() -> None:
     request = Request(tarball=Path("a.tar"))
     needs = plan.needs(request, facts_of("i386"), get("i386"))
