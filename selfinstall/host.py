@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,26 +36,6 @@ def require_program(name: str, package: str) -> Path:
     if found is None:
         raise HostError(f"the program {name} is not installed", f"sudo apt install {package}")
     return found
-
-
-def first_known(packages: tuple[str, ...]) -> str:
-    """The first of these Debian packages that the host's apt could install, else the first.
-
-    Names of packages change with releases.
-    """
-    apt = find_program("apt-cache")
-    if len(packages) > 1 and apt is not None:
-        done = subprocess.run(
-            [apt, "madison", *packages],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        known = {line.partition("|")[0].strip() for line in done.stdout.splitlines()}
-        return next((name for name in packages if name in known), packages[0])
-    return packages[0]
 
 
 def temporary_folder() -> Path:

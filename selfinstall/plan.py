@@ -388,7 +388,7 @@ def make(
     :raises InputError: the tarball is not of the architecture that was asked for.
     """
     check_arch(request, facts)
-    uses = _fitting(chosen_loaders(request, arch), resolution, arch)
+    uses = _fitting(request, resolution, arch)
     descriptors = {use.loader: loaders.all_loaders()[use.loader] for use in uses}.values()
     wanted_size = request.size or DEFAULT_SIZE
     packages = (*base, *resolution.packages)
@@ -451,12 +451,17 @@ def make(
     return dataclasses.replace(plan, settings=_settings(plan, request, arch, facts))
 
 
-def _fitting(
-    uses: tuple[LoaderUse, ...], resolution: Resolution, arch: Arch
-) -> tuple[LoaderUse, ...]:
-    """Those of *uses* that can start the kernel."""
+def _fitting(request: Request, resolution: Resolution, arch: Arch) -> tuple[LoaderUse, ...]:
+    """Those of the chosen loaders that can start the kernel."""
+    uses = chosen_loaders(request, arch)
     there = {arch.name, *foreign(resolution, arch)}
-    return tuple(use for use in uses if use.kernel_architecture in (None, *there))
+    fitting = tuple(use for use in uses if use.kernel_architecture in (None, *there))
+    if uses and not fitting:
+        raise UsageError(
+            f"the firmware {request.firmware} cannot start a kernel of {arch.name}",
+            f"name one of {uses[0].kernel_architecture} with --kernel, or leave out --firmware",
+        )
+    return fitting
 
 
 def foreign(resolution: Resolution, arch: Arch) -> tuple[str, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from selfinstall.arch import Arch
 from selfinstall.cli import doctor
+from selfinstall.plan import NO_LOADER
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +20,7 @@ class Row:
     :param qemu: the system emulator and machine.
     :param console: the serial device that holds the console.
     :param ready: whether this host has all that is particular to it.
-    :param lacks: the Debian packages that bring the rest.
+    :param lacks: the Debian packages that bring the rest, as apt here has them.
     """
 
     arch: str
@@ -31,23 +32,34 @@ class Row:
     lacks: tuple[str, ...]
 
 
+def rows(arches: Sequence[Arch]) -> list[Row]:
+    """What there is to tell about each on this host."""
+    return doctor.side_by_side(row, arches)
+
+
 def row(arch: Arch) -> Row:
     """What there is to tell about *arch* on this host."""
     found = doctor.architecture(arch)
+    lacking = doctor.lacking(found)
     return Row(
         arch=arch.name,
         firmware=tuple(f"{firmware.name} ({firmware.title})" for firmware in arch.firmwares),
-        loaders=tuple(use.loader for use in arch.loaders),
-        qemu=f"{arch.qemu.program} -machine {arch.qemu.machine}",
+        loaders=tuple(dict.fromkeys(use.loader for use in arch.loaders)) or (NO_LOADER,),
+        qemu=f"{arch.qemu.program} -machine {arch.qemu.machine.partition(',')[0]}",
         console=arch.console,
-        ready=not doctor.lacking(found),
-        lacks=doctor.packages(found, venv=False),
+        ready=not lacking,
+        lacks=tuple(
+            dict.fromkeys(
+                f"{f.package}/{f.suite}" if f.suite else f.package or f.name for f in lacking
+            )
+        ),
     )
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     host = "ready" if row.ready else f"lacks {' '.join(row.lacks)}"
-    return (row.arch, ", ".join(row.firmware), ", ".join(row.loaders), row.qemu, row.console, host)
+    firmware = ", ".join(row.firmware) or "none"
+    return (row.arch, firmware, ", ".join(row.loaders), row.qemu, row.console, host)
 
 
 def to_text(rows: Iterable[Row]) -> str:

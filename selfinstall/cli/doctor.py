@@ -6,16 +6,23 @@ import contextlib
 import dataclasses
 import importlib.util
 import os
+import platform
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
+from selfinstall import offers
 from selfinstall.arch import Arch, Firmware
 from selfinstall.cli.wording import size
 from selfinstall.errors import HostError
-from selfinstall.host import find_program, first_known
+from selfinstall.host import find_program
 from selfinstall.qemu import accel, emulator, firmware
+from selfinstall.qemu.emulator import Emulator
+
+T = TypeVar("T")
 
 #: Modules that selfinstall imports, by name, with their Debian packages and names at PyPI.
 MODULES = (
@@ -49,7 +56,8 @@ class Finding:
     :param ok: whether it is there and good.
     :param needed: whether builds fail without it.
     :param detail: where it is, or what is wrong.
-    :param package: the Debian package that brings it, None when none does.
+    :param package: the Debian package that brings it, None when none does here.
+    :param suite: of which apt takes that package only when told to (backports).
     :param pip: its name at PyPI, None for what is no Python module.
     """
 
@@ -58,6 +66,7 @@ class Finding:
     needed: bool = True
     detail: str
     package: str | None = None
+    suite: str | None = None
     pip: str | None = None
 
 
@@ -76,28 +85,66 @@ def program(names: tuple[str, ...], package: str, purpose: str) -> Finding:
     return Finding(name=found.name, ok=True, detail=f"{found}; {purpose}", package=package)
 
 
-def _emulator(arch: Arch) -> Finding:
-    name, package = arch.qemu.program, first_known(arch.qemu.packages)
+def _lacking_package(
+    name: str, detail: str, packages: tuple[str, ...], minimum: tuple[int, int] | None = None
+) -> Finding:
+    """Something that one of *packages* brings, where apt has one that fits."""
+    offer = offers.best(packages, minimum)
+    if offer is None:
+        return Finding(name=name, ok=False, detail=f"{detail}; {offers.hint(packages, minimum)}")
+    return Finding(
+        name=name,
+        ok=False,
+        detail=detail,
+        package=offer.package,
+        suite=offer.suite if offer.reluctant else None,
+    )
+
+
+def _emulator(arch: Arch) -> tuple[Finding, Emulator | None]:
+    qemu = arch.qemu
     try:
         found = emulator.find(arch)
     except HostError as error:
-        return Finding(name=name, ok=False, detail=error.message, package=package)
-    return Finding(name=name, ok=True, detail=f"{found.program}, {found.version}", package=package)
+        return _lacking_package(qemu.program, error.message, qemu.packages, qemu.minimum), None
+    detail = f"{found.program}, {found.version}"
+    return Finding(name=qemu.program, ok=True, detail=detail, package=qemu.packages[0]), found
 
 
-def _firmware(wanted: Firmware) -> Finding:
+def _firmware(wanted: Firmware, runner: Emulator | None) -> Finding:
     name, package = wanted.title, wanted.package
+    if wanted.files and firmware.present(wanted) is None:
+        return _lacking_package(name, firmware.missing(wanted), (package,) if package else ())
     try:
-        found = firmware.find(wanted)
+        found = firmware.find(wanted, runner)
     except HostError as error:
-        return Finding(name=name, ok=False, detail=error.message, package=package)
+        return Finding(name=name, ok=False, detail=f"{error.message}; {error.hint}")
     detail = "comes with qemu" if found is None else found.code
     return Finding(name=name, ok=True, detail=detail, package=package)
 
 
 def architecture(arch: Arch) -> tuple[Finding, ...]:
-    """What is particular to one architecture."""
-    return (_emulator(arch), *map(_firmware, arch.firmwares))
+    """What is particular to one architecture.
+
+    Of the firmwares that could start a boot loader one is enough; others are not needed.
+    """
+    own, runner = _emulator(arch)
+    found = {f.name: _firmware(f, runner) for f in arch.firmwares}
+    needed = {arch.qemu.installer_firmware}
+    for use in arch.loaders:
+        if use.auto and not any(found[name].ok for name in use.firmwares):
+            needed.add(min(use.firmwares, key=lambda name: _trouble(found[name])))
+    return (
+        own,
+        *(dataclasses.replace(f, needed=f.ok or name in needed) for name, f in found.items()),
+    )
+
+
+def _trouble(finding: Finding) -> int:
+    """How hard it is to get: from this release, from backports, from elsewhere."""
+    if finding.package is None:
+        return 2
+    return 0 if finding.suite is None else 1
 
 
 def kvm(arch: Arch, folder: Path) -> Finding:
@@ -150,13 +197,25 @@ def examine(arches: Iterable[Arch], folder: Path | None) -> tuple[Finding, ...]:
     chosen = tuple(arches)
     found = [module(*row) for row in MODULES]
     found += [program(*row) for row in PROGRAMS]
-    for arch in chosen:
+    for group in side_by_side(architecture, chosen):
         # Architectures share emulators and firmware packages.
-        found += [finding for finding in architecture(arch) if finding not in found]
+        found += [finding for finding in group if finding not in found]
     if folder is not None:
-        found += [kvm(arch, folder) for arch in chosen]
+        # Of many, those that could have KVM here; one that was asked for is told why it has none.
+        found += [kvm(arch, folder) for arch in chosen if len(chosen) == 1 or native((arch,))]
         found += cache(folder)
     return tuple(found)
+
+
+def native(arches: Iterable[Arch]) -> Arch | None:
+    """The first of *arches* that is this host's own."""
+    return next((a for a in arches if platform.machine() in a.qemu.kvm_hosts), None)
+
+
+def side_by_side(look: Callable[[Arch], T], arches: Sequence[Arch]) -> list[T]:
+    """*look* at each; what takes time there is other programs."""
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return list(pool.map(look, arches))
 
 
 def lacking(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -169,20 +228,26 @@ def in_venv() -> bool:
     return sys.prefix != sys.base_prefix
 
 
-def packages(findings: Iterable[Finding], *, venv: bool) -> tuple[str, ...]:
-    """The Debian packages that bring what is lacking."""
-    wanted = (f.package for f in lacking(findings) if not (venv and f.pip))
+def packages(
+    findings: Iterable[Finding], *, venv: bool, suite: str | None = None
+) -> tuple[str, ...]:
+    """The Debian packages that bring what is lacking.
+
+    :param suite: those that apt takes from this suite only when told to; None for all others.
+    """
+    wanted = (f.package for f in lacking(findings) if f.suite == suite and not (venv and f.pip))
     return tuple(sorted({package for package in wanted if package is not None}))
 
 
 def commands(findings: Iterable[Finding], *, venv: bool) -> tuple[str, ...]:
-    """The commands that install what is lacking; one, unless a virtual environment is broken."""
+    """The commands that install what is lacking; as a rule one."""
     found = tuple(findings)
-    names = packages(found, venv=venv)
-    modules = sorted(f.pip for f in lacking(found) if venv and f.pip)
     lines = []
-    if names:
-        lines.append(f"sudo apt install {' '.join(names)}")
+    for suite in sorted({f.suite or "" for f in lacking(found)}):
+        names = packages(found, venv=venv, suite=suite or None)
+        where = f"-t {suite} " if suite else ""
+        lines += [f"sudo apt install {where}{' '.join(names)}"] if names else []
+    modules = sorted(f.pip for f in lacking(found) if venv and f.pip)
     if modules:
         lines.append(f"{sys.executable} -m pip install {' '.join(modules)}")
     return tuple(lines)

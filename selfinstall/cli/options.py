@@ -402,7 +402,12 @@ DOCTOR = Verb(
         Group(
             title="Options",
             options=(
-                dataclasses.replace(ARCH, help="Look for what this architecture needs only."),
+                dataclasses.replace(
+                    ARCH,
+                    help="Look for what this architecture needs. Default: the host's own, and "
+                    "a table of the others.",
+                ),
+                _switch("--all", dest="all", text="Look for what any architecture needs."),
                 _path(
                     "--cache",
                     dest="cache",

@@ -204,18 +204,24 @@ def arches(command: Command) -> int:
     from selfinstall.cli import arches as table
     from selfinstall.cli.holdings import to_json
 
-    rows = [table.row(arch) for _, arch in sorted(all_arches().items())]
+    rows = table.rows([arch for _, arch in sorted(all_arches().items())])
     put(sys.stdout, to_json(rows) if command.get("json") else table.to_text(rows))
     return 0
 
 
 def doctor(command: Command) -> int:
     """Tell what this host lacks."""
+    from selfinstall.cli import arches as table
     from selfinstall.cli import doctor as checks
     from selfinstall.cli.holdings import to_json
 
     name = command.get("arch")
-    chosen = [get(name)] if name else list(all_arches().values())
+    every = [arch for _, arch in sorted(all_arches().items())]
+    chosen = [get(name)] if name else every
+    if not name and not command.get("all"):
+        own = checks.native(every)
+        chosen = [own] if own else []
+    others = [] if name else table.rows([arch for arch in every if arch not in chosen])
     found = checks.examine(chosen, command.get("cache") or checks.default_cache())
     venv = checks.in_venv()
     lines = checks.commands(found, venv=venv)
@@ -226,12 +232,16 @@ def doctor(command: Command) -> int:
             "findings": found,
             "packages": checks.packages(found, venv=venv),
             "commands": lines,
+            "others": others,
         }
         put(sys.stdout, to_json(document))
     else:
         shown = lacking if command.get("quiet") else found
         if shown:
             put(sys.stdout, checks.to_text(shown))
+        if others and not command.get("quiet"):
+            put(sys.stdout, "\nOther architectures (--arch NAME, --all):")
+            put(sys.stdout, table.to_text(others) + "\n")
         for line in lines:
             put(sys.stdout, line)
         if not lacking and not command.get("quiet"):

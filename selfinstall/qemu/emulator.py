@@ -11,7 +11,7 @@ from pathlib import Path
 
 from selfinstall.arch import Arch
 from selfinstall.errors import HostError
-from selfinstall.host import first_known
+from selfinstall.offers import hint as how_to_install
 
 #: What the emulator's process may not do once it runs (seccomp); libvirt asks for the same.
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -50,12 +50,11 @@ def find(arch: Arch, program: Path | None = None) -> Emulator:
     if program is None and named:
         program = Path(named)
     path = shutil.which(str(program or arch.qemu.program))
-    hint = f"sudo apt install {first_known(arch.qemu.packages)}"
     if path is None:
         wanted = (
             f"{program} is not an executable file" if program else f"{arch.qemu.program} is missing"
         )
-        raise HostError(wanted, None if program else hint)
+        raise HostError(wanted, None if program else _hint(arch))
     path = str(Path(path).absolute())
     # Options are read in order: -version ends the program before anything is opened, and
     # a build without seccomp has already refused -sandbox by then.
@@ -65,16 +64,19 @@ def find(arch: Arch, program: Path | None = None) -> Emulator:
         answer = _ask(path, "-version")
     found = _VERSION.search(answer or "")
     if found is None:
-        raise HostError(f"{path} does not tell its version; is it qemu?", hint)
+        raise HostError(f"{path} does not tell its version; is it qemu?", _hint(arch))
     version = (int(found[2]), int(found[3]))
     if version < arch.qemu.minimum:
         minimum = ".".join(map(str, arch.qemu.minimum))
         raise HostError(
             f"{path} is version {found[1]}, {arch.name} needs {minimum} or newer",
-            f"{hint} from a newer release or its backports (Debian 12: -t bookworm-backports), "
-            f"or name another build by --qemu or {ENVIRONMENT}{arch.name.upper()}",
+            f"{_hint(arch)}; or name another build by --qemu or {ENVIRONMENT}{arch.name.upper()}",
         )
     return Emulator(program=path, version=found[1], number=version, sandbox=sandbox)
+
+
+def _hint(arch: Arch) -> str:
+    return how_to_install(arch.qemu.packages, arch.qemu.minimum)
 
 
 def _ask(*command: str) -> str | None:

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from selfinstall.arch import Arch, Firmware, FirmwareFiles
 from selfinstall.errors import HostError
+from selfinstall.offers import hint as how_to_install
 from selfinstall.qemu.emulator import Emulator
+
+
+def present(firmware: Firmware) -> FirmwareFiles | None:
+    """The first of the firmware's builds that is there."""
+    for files in firmware.files:
+        if all(Path(path).is_file() for path in (files.code, files.vars) if path):
+            return files
+    return None
 
 
 def find(firmware: Firmware, emulator: Emulator | None = None) -> FirmwareFiles | None:
@@ -21,25 +30,35 @@ def find(firmware: Firmware, emulator: Emulator | None = None) -> FirmwareFiles 
     """
     if not firmware.files:
         return None
-    for files in firmware.files:
-        if all(Path(path).is_file() for path in (files.code, files.vars) if path):
-            _check_age(firmware, files, emulator)
-            return files
-    raise HostError(
-        f"{firmware.title} firmware is missing ({firmware.files[0].code})",
-        f"sudo apt install {firmware.package}" if firmware.package else None,
+    files = present(firmware)
+    if files is None:
+        hint = how_to_install((firmware.package,)) if firmware.package else None
+        raise HostError(missing(firmware), hint)
+    if not _runs(files, emulator):
+        raise HostError(*_too_new(firmware, files, emulator))
+    return files
+
+
+def missing(firmware: Firmware) -> str:
+    """The sentence for a firmware that is not there."""
+    return f"{firmware.title} firmware is missing ({firmware.files[0].code})"
+
+
+def _runs(files: FirmwareFiles, emulator: Emulator | None) -> bool:
+    return emulator is None or files.minimum is None or emulator.number >= files.minimum
+
+
+def _too_new(
+    firmware: Firmware, files: FirmwareFiles, emulator: Emulator | None
+) -> tuple[str, str]:
+    assert emulator is not None and files.minimum is not None
+    minimum = ".".join(map(str, files.minimum))
+    return (
+        f"{firmware.title} firmware needs qemu {minimum} or newer, "
+        f"{emulator.program} is version {emulator.version}",
+        "install qemu from a newer release or its backports "
+        "(Debian 12: sudo apt install -t bookworm-backports …), or choose another --firmware",
     )
-
-
-def _check_age(firmware: Firmware, files: FirmwareFiles, emulator: Emulator | None) -> None:
-    if emulator is not None and files.minimum is not None and emulator.number < files.minimum:
-        minimum = ".".join(map(str, files.minimum))
-        raise HostError(
-            f"{firmware.title} firmware needs qemu {minimum} or newer, "
-            f"{emulator.program} is version {emulator.version}",
-            "install qemu from a newer release or its backports "
-            "(Debian 12: sudo apt install -t bookworm-backports …), or choose another --firmware",
-        )
 
 
 def first_usable(arch: Arch, names: tuple[str, ...], emulator: Emulator) -> str:
@@ -47,16 +66,13 @@ def first_usable(arch: Arch, names: tuple[str, ...], emulator: Emulator) -> str:
 
     :raises HostError: there is none; about the first.
     """
-    problem: HostError | None = None
     for name in names:
-        try:
-            find(arch.firmware(name), emulator)
-        except HostError as error:
-            problem = problem or error
-        else:
+        firmware = arch.firmware(name)
+        files = present(firmware)
+        if not firmware.files or (files is not None and _runs(files, emulator)):
             return name
-    assert problem is not None
-    raise problem
+    find(arch.firmware(names[0]), emulator)
+    raise AssertionError("a firmware that cannot be used was found")
 
 
 @contextlib.contextmanager

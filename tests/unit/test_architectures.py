@@ -32,6 +32,12 @@ def facts_of(arch: Arch | str) -> RootfsFacts:
     return make_facts(architecture=arch if isinstance(arch, str) else arch.name)
 
 
+@pytest.fixture(autouse=True)
+def no_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the host's apt knows is not asked."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
 # --- boot loaders --------------------------------------------------------------------------
 
 
@@ -119,6 +125,16 @@ def test_a_64_bit_kernel_brings_64_bit_uefi_to_i386() -> None:
     assert foreign.kernel == "linux-image-amd64:amd64"
     # One EFI partition for both.
     assert [p.role for p in foreign.disk.partitions] == ["bios_grub", "esp", "root"]
+
+
+def test_firmware_that_cannot_start_the_kernel() -> None:
+    facts = facts_of("i386")
+    foreign = make_resolution("i386", "linux-image-amd64:amd64")
+    assert make_plan(facts, foreign, firmware="efi").settings["GRUB_EFI_TARGETS"] == "x86_64-efi"
+    # Not an image without any boot loader.
+    with pytest.raises(UsageError, match="firmware efi cannot start a kernel of i386") as caught:
+        make_plan(facts, firmware="efi")
+    assert "one of amd64 with --kernel" in (caught.value.hint or "")
 
 
 def test_apt_is_told_of_the_kernel_s_architecture() -> None:

@@ -72,6 +72,81 @@ def test_everything_that_lacks_is_in_one_command(machine: Arch, tmp_path: Path) 
     )
 
 
+def test_what_only_backports_have_is_a_command_of_its_own(machine: Arch, tmp_path: Path) -> None:
+    rows = (
+        "dpkg | 1.21 | http://deb.example.org/debian bookworm/main amd64 Packages",
+        "qemu-system-x86 | 1:10.0 | http://d.example.org bookworm-backports/main amd64 Packages",
+        "qemu-system-x86 | 1:7.2 | http://deb.example.org/debian bookworm/main amd64 Packages",
+    )
+    make_program(tmp_path / "bin" / "apt-cache", "#!/bin/sh\ncat <<E\n" + "\n".join(rows) + "\nE\n")
+    make_program(tmp_path / "bin" / "cat", '#!/bin/sh\nwhile read -r l; do echo "$l"; done\n')
+    (tmp_path / "bin" / "sfdisk").unlink()
+    (tmp_path / "code.fd").unlink()
+    qemu = dataclasses.replace(machine.qemu, minimum=(9, 0))
+    found = doctor.examine([dataclasses.replace(machine, qemu=qemu)], None)
+    # apt here knows no ovmf: a list of packages with it in would install nothing at all.
+    assert doctor.packages(found, venv=True) == ("fdisk",)
+    assert doctor.commands(found, venv=True) == (
+        "sudo apt install fdisk",
+        "sudo apt install -t bookworm-backports qemu-system-x86",
+    )
+    (ovmf,) = (f for f in doctor.lacking(found) if f.name == "OVMF")
+    assert "apt here knows no ovmf that fits" in ovmf.detail
+
+
+def test_one_firmware_for_each_loader_is_enough(machine: Arch, tmp_path: Path) -> None:
+    other = Firmware(
+        name="other",
+        title="Other",
+        package="other",
+        files=(FirmwareFiles(code=str(tmp_path / "other.fd")),),
+    )
+    loaders = tuple(
+        dataclasses.replace(use, firmwares=(*use.firmwares, "other")) for use in machine.loaders
+    )
+    arch = dataclasses.replace(machine, firmwares=(*machine.firmwares, other), loaders=loaders)
+    assert doctor.lacking(doctor.architecture(arch)) == ()
+    (tmp_path / "code.fd").unlink()
+    assert [f.name for f in doctor.lacking(doctor.architecture(arch))] == ["OVMF"]
+    (tmp_path / "other.fd").touch()
+    found = {f.name: f for f in doctor.architecture(arch)}
+    assert (found["OVMF"].ok, found["OVMF"].needed) == (False, False)
+    qemu = dataclasses.replace(arch.qemu, installer_firmware="efi")
+    arch = dataclasses.replace(arch, qemu=qemu)
+    assert [f.name for f in doctor.lacking(doctor.architecture(arch))] == ["OVMF"]
+
+
+def test_firmware_that_this_qemu_cannot_run(machine: Arch, tmp_path: Path) -> None:
+    efi = machine.firmware("efi")
+    newer = dataclasses.replace(efi.files[0], minimum=(99, 0))
+    firmwares = (machine.firmwares[0], dataclasses.replace(efi, files=(newer,)))
+    (finding,) = doctor.lacking(
+        doctor.architecture(dataclasses.replace(machine, firmwares=firmwares))
+    )
+    assert "needs qemu 99.0" in finding.detail and finding.package is None
+
+
+def test_the_host_s_own_architecture_unless_told(
+    machine: Arch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    qemu = dataclasses.replace(machine.qemu, program="qemu-of-none", kvm_hosts=())
+    foreign = dataclasses.replace(machine, name="zz", qemu=qemu)
+    monkeypatch.setattr(
+        "selfinstall.cli.verbs.all_arches", lambda: {"zz": foreign, "amd64": machine}
+    )
+    assert command("doctor") == 0
+    out = capsys.readouterr().out
+    assert "zz " in out and "lacks qemu-system-x86" in out
+    assert out.endswith("\nnothing is missing\n")
+    assert command("doctor --json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["packages"], document["commands"]) == ([], [])
+    assert [row["arch"] for row in document["others"]] == ["zz"]
+    assert command("doctor --all --json") == 4
+    document = json.loads(capsys.readouterr().out)
+    assert (document["packages"], document["others"]) == (["qemu-system-x86"], [])
+
+
 def test_an_old_qemu_is_missing(machine: Arch, tmp_path: Path) -> None:
     make_program(tmp_path / "bin" / machine.qemu.program, QEMU.replace("8.1.0", "5.2.0"))
     assert "7.2" in missing(machine, tmp_path)[machine.qemu.program]

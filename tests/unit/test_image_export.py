@@ -54,8 +54,10 @@ def file_system(disk: Path, start: int, boot: dict[str, bytes] | None) -> None:
     program = find_program("mke2fs")
     assert program is not None
     subprocess.run(
-        [program, *("-q", "-F", "-t", "ext4", "-U", ROOT_UUID, "-d", root)]
-        + ["-E", f"offset={start}", disk, "4m"],
+        [
+            *(program, "-q", "-F", "-t", "ext4", "-U", ROOT_UUID, "-d", root),
+            *("-E", f"offset={start}", disk, "4m"),
+        ],
         check=True,
     )
     shutil.rmtree(root)

@@ -143,6 +143,51 @@ def test_useful_packages_are_taken_where_they_fit(bench: Bench) -> None:
 
 
 @needs_apt
+def test_the_first_kernel_that_the_suite_has(bench: Bench) -> None:
+    bench.deb("kernel-old")
+    bench.deb("kernel-common")
+    bench.deb("tool")
+    for one_of, expected in (
+        (("kernel-new", "kernel-old", "kernel-common"), "kernel-old"),
+        (("kernel-common", "kernel-old"), "kernel-common"),
+    ):
+        with bench.root() as root:
+            found = resolve(root, ("tool",), one_of=one_of)
+        assert {(p.name, p.automatic) for p in found.packages} == {
+            ("tool", False),
+            (expected, False),
+        }
+    with bench.root() as root:
+        assert [p.name for p in resolve(root, (), one_of=("kernel-old",)).packages] == [
+            "kernel-old"
+        ]
+    # Of several unknown ones, the error names the first.
+    with bench.root() as root, pytest.raises(InputError, match="package kernel-a is not in"):
+        resolve(root, (), one_of=("kernel-a", "kernel-b"))
+    with bench.root() as root, pytest.raises(InputError, match="not a package name"):
+        resolve(root, (), one_of=("kernel old",))
+
+
+@needs_apt
+def test_a_kernel_of_another_architecture(bench: Bench) -> None:
+    """As an i386 system gets amd64's: its dependencies come of whichever architecture fits."""
+    bench.deb("kernel-64", "2", "arm64", Depends="modules, tool, script")
+    bench.deb("modules", "2", "arm64")
+    bench.deb("tool", "1", "amd64", Multi_Arch="foreign")
+    bench.deb("script", "1", "all", Multi_Arch="foreign")
+    more = {"packages_dir": bench.debs, "foreign": ("arm64",)}
+    with bench.root(**more) as root:
+        found = resolve(root, (), one_of=("kernel-32", "kernel-64:arm64"))
+    assert {(p.name, p.architecture, p.automatic) for p in found.packages} == {
+        ("kernel-64", "arm64", False),
+        ("modules", "arm64", True),
+        ("tool", "amd64", True),
+        ("script", "all", True),
+    }
+    assert found.steps[-1].packages[-1] == "kernel-64:arm64"
+
+
+@needs_apt
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
@@ -472,6 +517,7 @@ Architecture: amd64
 """
     assert architectures("amd64", text) == ("amd64", "i386")
     assert architectures("riscv64", b"") == ("riscv64",)
+    assert architectures("amd64", text, ("arm64", "i386")) == ("amd64", "arm64", "i386")
 
 
 def test_files_that_the_user_named_wrongly(tmp_path: Path) -> None:

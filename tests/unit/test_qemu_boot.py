@@ -156,7 +156,8 @@ def test_an_unbootable_image_does_not_convict_kvm(
     assert not (tmp_path / "cache").exists()
 
 
-def test_firmware_files(tmp_path: Path) -> None:
+def test_firmware_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     code, template = tmp_path / "code", tmp_path / "vars"
     firm = Firmware(
         name="efi",
