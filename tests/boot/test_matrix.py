@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 from cells import CELLS, MACHINES, Cell
 from conftest import PASSWORD
@@ -99,7 +100,7 @@ def test_cell(cell: Cell, tmp_path: Path, password_file: Path) -> None:
         try:
             log = tmp_path / f"{firmware}.console"
             login = boot(image, firmware, MACHINES[cell.arch], log)
-        except Exception as error:
+        except (AssertionError, pexpect.ExceptionPexpect) as error:
             problem = str(error).partition("\n")[0] or type(error).__name__
             problems.append(f"{firmware}: {error}")
         record(cell, firmware, build=seconds, login=login, qemu=version, problem=problem)
