@@ -64,14 +64,17 @@ make_venv() {
     : >"$stamp"
 }
 
-# install_what_doctor_misses TREE: the program knows best what it needs.
+# install_what_doctor_misses TREE [OPTION…]: the program knows best what it needs.
 install_what_doctor_misses() {
-    report=$("$1/.venv/bin/selfinstall" doctor --json) || [ $? -eq 4 ]
+    tree_of_doctor=$1
+    shift
+    report=$("$tree_of_doctor/.venv/bin/selfinstall" doctor --json "$@") || [ $? -eq 4 ]
     names=$(printf '%s' "$report" |
-        "$1/.venv/bin/python" -c 'import json, sys; print(*json.load(sys.stdin)["packages"])')
+        "$tree_of_doctor/.venv/bin/python" -c 'import json, sys; print(*json.load(sys.stdin)["packages"])')
     # shellcheck disable=SC2086  # a list of package names
     install_packages $names
-    "$1/.venv/bin/selfinstall" doctor -q
+    # What only a newer release has is the caller's affair.
+    "$tree_of_doctor/.venv/bin/selfinstall" doctor -q
 }
 
 # rootfs_with_mmdebstrap FILE PACKAGES: a minimal trixie in FILE, as root or in a user namespace.
