@@ -29,14 +29,16 @@ def fetch(suite: str, folder: Path, names: list[str]) -> None:
     asked = AptInput(
         architecture=native_architecture(), dpkg_status=b"", sources=(("x.sources", text),)
     )
-    with tempfile.TemporaryDirectory(prefix="fetch-debs-") as work:
-        with AptRoot(asked, Path(work), Cache(Path(work) / "cache")) as root:
-            root.refresh()
-            done = root.run("apt-get", "download", *names)
-            if done.status != 0:
-                sys.exit(done.text)
-            for path in root.folder.glob("*.deb"):
-                shutil.copy(path, folder / path.name)
+    with (
+        tempfile.TemporaryDirectory(prefix="fetch-debs-") as work,
+        AptRoot(asked, Path(work), Cache(Path(work) / "cache")) as root,
+    ):
+        root.refresh()
+        done = root.run("apt-get", "download", *names)
+        if done.status != 0:
+            sys.exit(done.text)
+        for path in root.folder.glob("*.deb"):
+            shutil.copy(path, folder / path.name)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""Where a Debian suite's packages come from: the host's own mirror, or Debian's.  Pure but for
-:func:`host_files`."""
+"""Where a Debian suite's packages come from: the mirrors that the host's own apt uses for Debian.
+
+Pure but for :func:`host_files`.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,6 @@ from selfinstall.errors import InputError
 from selfinstall.packages import sources
 from selfinstall.packages.sources import Source
 
-#: Debian's own names, by a network of caches.
-MAIN = "http://deb.debian.org/debian"
-SECURITY = "http://security.debian.org/debian-security"
 #: The package debian-archive-keyring has it under this name since Debian 6.
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 #: Suites that go on moving have neither updates nor security fixes of their own.
@@ -28,10 +27,10 @@ _SUITE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mirrors:
-    """URIs of Debian's main archive and of its security archive."""
+    """URIs of Debian's main archive and of its security archive, None for one not known."""
 
-    main: str
-    security: str
+    main: str | None
+    security: str | None
 
 
 def host_files() -> tuple[tuple[str, str], ...]:
@@ -49,7 +48,7 @@ def host_files() -> tuple[tuple[str, str], ...]:
 def mirrors(files: Iterable[tuple[str, str]]) -> Mirrors:
     """The mirrors that a host with these source *files* uses for Debian.
 
-    A host of another distribution, or with sources that only it understands, uses Debian's own.
+    A host of another distribution, or with sources that only it understands, tells none.
     """
     found: list[Source] = []
     for path, text in files:
@@ -61,8 +60,8 @@ def mirrors(files: Iterable[tuple[str, str]]) -> Mirrors:
         for wanted in (False, True)
     )
     return Mirrors(
-        main=next((s.uris[0] for s in main if _pocket(s) is None), MAIN),
-        security=next((s.uris[0] for s in security), SECURITY),
+        main=next((s.uris[0] for s in main if _pocket(s) is None), None),
+        security=next((s.uris[0] for s in security), None),
     )
 
 
@@ -86,18 +85,22 @@ def suite_sources(suite: str, used: Mirrors, *, mirror: str | None, keyring: str
 
     :param mirror: the user's, which then is all there is.
     :param keyring: the path of the keyring in the image.
-    :raises InputError: what cannot be a suite's name.
+    :raises InputError: what cannot be a suite's name, or no mirror is known.
     """
     if not _SUITE.fullmatch(suite):
         raise InputError(f"{suite!r} is no suite's name", "such as trixie, stable or sid")
+    main = mirror or used.main
+    if main is None:
+        raise InputError(
+            "the host's apt has no mirror of Debian", "name one with --mirror URI or --sources FILE"
+        )
     stanzas: list[tuple[str, tuple[str, ...]]]
     if mirror is not None or suite in MOVING:
-        stanzas = [(mirror or used.main, (suite,))]
+        stanzas = [(main, (suite,))]
     else:
-        stanzas = [
-            (used.main, (suite, f"{suite}-updates")),
-            (used.security, (f"{suite}-security",)),
-        ]
+        stanzas = [(main, (suite, f"{suite}-updates"))]
+        if used.security is not None:
+            stanzas.append((used.security, (f"{suite}-security",)))
     return sources.render(
         Source(
             origin="--suite", uris=(uri,), suites=suites, components=("main",), signed_by=(keyring,)

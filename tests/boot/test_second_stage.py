@@ -50,6 +50,7 @@ def test_no_tarball_at_all_and_sysvinit(
     image = tmp_path / "b.img"
     # One suite of one mirror: its pockets can be out of step for a while.
     mirror = debian.mirrors(debian.host_files()).main
+    assert mirror is not None
     build(
         "--suite", "bookworm", "--mirror", mirror, "--include", "sysvinit-core",
         "-o", image, "--root-password-file", password_file,

@@ -120,7 +120,20 @@ def test_the_host_s_mirrors_are_used() -> None:
     ],
 )
 def test_other_sources_of_the_host_are_not_debian_s(text: str) -> None:
-    assert debian.mirrors([("sources.list", text)]) == Mirrors(debian.MAIN, debian.SECURITY)
+    assert debian.mirrors([("sources.list", text)]) == Mirrors(None, None)
+
+
+def test_a_host_without_a_mirror_of_debian_must_be_told_one() -> None:
+    with pytest.raises(InputError, match="no mirror") as caught:
+        debian.suite_sources("trixie", Mirrors(None, None), mirror=None, keyring=KEY)
+    assert "--mirror" in (caught.value.hint or "")
+    own = "http://own.example.org/debian"
+    assert own in debian.suite_sources("trixie", Mirrors(None, None), mirror=own, keyring=KEY)
+
+
+def test_without_a_security_mirror_there_is_no_such_source() -> None:
+    used = Mirrors("http://m.example.org/debian", None)
+    assert "security" not in debian.suite_sources("trixie", used, mirror=None, keyring=KEY)
 
 
 def test_old_sources_are_known_by_their_path() -> None:
