@@ -61,6 +61,21 @@ class Clock:
         self.on_event(Event("end", name, seconds=round(seconds, 3)))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """What a build starts from, wherever it comes from.
+
+    :param second_stage: what is to be finished of it.
+    :param apt: where its packages come from, and what apt believes to be installed.
+    :param fetched: packages of the second stage that are fetched already.
+    """
+
+    inspection: Inspection
+    second_stage: SecondStage
+    apt: AptInput
+    fetched: tuple[Fetched, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prepared:
     """The first half of a build: looked at, resolved, planned and, for a build, fetched."""
@@ -131,21 +146,50 @@ def _prepare(
     request: Request, inputs: Inputs, work: Path, clock: Clock, *, spool: Path | None
 ) -> Prepared:
     """Everything before the guest.  Without a *spool*, only as far as the plan."""
-    if request.suite is not None:
-        return _from_suite(request, inputs, work, clock, spool=spool)
+    origin = (_from_suite if request.tarball is None else _from_tarball)(
+        request, work, clock, spool=spool
+    )
+    facts = origin.inspection.facts
+    arch = plan.arch_of(facts)
+    needs = plan.needs(request, facts, arch)
+    second = origin.second_stage
+    with _apt_root(request, origin, needs, work, clock) as root:
+        resolution = Resolution()
+        if root is not None:
+            wanted = (*second.wanted, *needs.wanted)
+            resolution = resolve(
+                root, wanted, needs.useful, one_of=needs.kernels, on_event=clock.on_event
+            )
+        made = plan.make(
+            request,
+            facts,
+            arch,
+            resolution,
+            base=second.base,
+            seed=request.seed
+            or plan.content_seed(request, facts, (*second.base, *resolution.packages)),
+        )
+        for warning in made.warnings:
+            clock.on_event(Event("warning", "plan", message=warning))
+        fetched = origin.fetched
+        if spool is not None:
+            _check_host(request, arch, made)
+            if root is not None:
+                root.local |= stage.cut_out(facts.held, spool, work) if request.tarball else {}
+                lacking = Resolution(packages=made.packages[len(fetched) :])
+                fetched += fetch(root, lacking, root.cache, on_event=clock.on_event)
+    return Prepared(inputs, origin.inspection, arch, made, fetched)
+
+
+def _from_tarball(request: Request, work: Path, clock: Clock, *, spool: Path | None) -> Origin:
+    """The rootfs as it is in a tarball."""
     assert request.tarball is not None
     inspection = inspect(request.tarball, spool=spool, on_event=clock.on_event)
     facts = inspection.facts
     plan.check_arch(request, facts)
-    arch = plan.arch_of(facts)
-    needs = plan.needs(request, facts, arch)
     second = stage.of_tarball(inspection.dpkg_status, facts.held)
-    if not (not needs.nothing or second.base or second.rest):
-        return _decide(
-            request, inputs, inspection, second, needs, None, clock, building=bool(spool)
-        )
     apt = AptInput(
-        architecture=arch.name,
+        architecture=facts.architecture,
         dpkg_status=second.status,
         sources=facts.sources,
         keyrings=facts.keyrings,
@@ -154,102 +198,41 @@ def _prepare(
         sources_file=request.sources,
         keyring=request.keyring,
         packages_dir=request.packages,
-        foreign=needs.foreign_architectures,
         held=second.rest,
-        offline=needs.nothing,
     )
-    with clock.step("packages"), _apt_root(request, apt, work, clock) as root:
-        if spool is not None:
-            root.local |= stage.cut_out(facts.held, spool, work / "held")
-        return _decide(
-            request, inputs, inspection, second, needs, root, clock, building=bool(spool)
-        )
+    return Origin(inspection=inspection, second_stage=second, apt=apt)
 
 
-def _from_suite(
-    request: Request, inputs: Inputs, work: Path, clock: Clock, *, spool: Path | None
-) -> Prepared:
-    """The same without a tarball."""
-    arch = arches.get(request.arch or "")
+def _from_suite(request: Request, work: Path, clock: Clock, *, spool: Path | None) -> Origin:
+    """The rootfs made of a suite's packages."""
+    arches.get(request.arch or "")
     files = suite.image_files(request)
-    apt = suite.apt_input(request, files, plan.foreign_kernels(request, arch))
-    with _apt_root(request, apt, work, clock) as root:
-        with clock.step("packages"):
-            base = suite.find_base(
-                request, root, fetching=spool is not None, on_event=clock.on_event
-            )
-        inspection = suite.make_rootfs(request, base, files, spool=spool, on_event=clock.on_event)
-        root.restate(base.second_stage.status)
-        needs = plan.needs(request, inspection.facts, arch)
-        with clock.step("packages"):
-            return _decide(
-                request,
-                inputs,
-                inspection,
-                base.second_stage,
-                needs,
-                root,
-                clock,
-                building=spool is not None,
-                there=base.fetched,
-            )
-
-
-def _decide(
-    request: Request,
-    inputs: Inputs,
-    inspection: Inspection,
-    second: SecondStage,
-    needs: Needs,
-    root: AptRoot | None,
-    clock: Clock,
-    *,
-    building: bool,
-    there: tuple[Fetched, ...] = (),
-) -> Prepared:
-    """Resolve what is lacking, plan, look at the host and fetch.
-
-    :param there: packages of the second stage that are fetched already.
-    """
-    facts = inspection.facts
-    arch = plan.arch_of(facts)
-    resolution = Resolution()
-    if root is not None:
-        wanted = (*second.wanted, *needs.wanted)
-        resolution = resolve(
-            root,
-            wanted,
-            needs.useful,
-            one_of=needs.kernels,
-            refreshed=bool(there),
-            on_event=clock.on_event,
-        )
-    made = plan.make(
-        request,
-        facts,
-        arch,
-        resolution,
-        base=second.base,
-        seed=request.seed
-        or plan.content_seed(request, facts, (*second.base, *resolution.packages)),
-    )
-    for warning in made.warnings:
-        clock.on_event(Event("warning", "plan", message=warning))
-    fetched = there
-    if building:
-        _check_host(request, arch, made)
-        if root is not None:
-            lacking = made.packages[len(there) :]
-            found = fetch(root, Resolution(packages=lacking), root.cache, on_event=clock.on_event)
-            fetched += found
-    return Prepared(inputs, inspection, arch, made, fetched)
+    apt = suite.apt_input(request, files)
+    cache = Cache(request.cache)
+    with clock.step("packages"), AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
+        base = suite.find_base(request, root, fetching=spool is not None, on_event=clock.on_event)
+    inspection = suite.make_rootfs(request, base, files, spool=spool, on_event=clock.on_event)
+    second = base.second_stage
+    apt = dataclasses.replace(apt, dpkg_status=second.status)
+    return Origin(inspection=inspection, second_stage=second, apt=apt, fetched=base.fetched)
 
 
 @contextlib.contextmanager
-def _apt_root(request: Request, apt: AptInput, work: Path, clock: Clock) -> Iterator[AptRoot]:
-    """Where apt is asked for what is needed."""
+def _apt_root(
+    request: Request, origin: Origin, needs: Needs, work: Path, clock: Clock
+) -> Iterator[AptRoot | None]:
+    """Where apt is asked for what is needed; None when nothing is."""
+    second = origin.second_stage
+    if needs.nothing and not (second.base or second.rest):
+        yield None
+        return
+    apt = dataclasses.replace(
+        origin.apt,
+        foreign=needs.foreign_architectures,
+        offline=needs.nothing and request.suite is None,
+    )
     cache = Cache(request.cache)
-    with AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
+    with clock.step("packages"), AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
         yield root
 
 

@@ -198,7 +198,7 @@ def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
     kernels: tuple[str, ...] = ()
     if request.kernel is not None:
         wanted.append(request.kernel)
-    elif not facts.kernels:
+    elif not facts.kernels and not _holds_any(facts, arch.kernel_packages):
         kernels = arch.kernel_packages
     if not any(kernel.initrd for kernel in facts.kernels) and not _has_generator(facts):
         wanted.append("initramfs-tools")
@@ -221,16 +221,15 @@ def _has_generator(facts: RootfsFacts) -> bool:
     return "initramfs-tools" in facts.packages
 
 
+def _holds_any(facts: RootfsFacts, names: Iterable[str]) -> bool:
+    """Whether one of the packages is among those that wait for the second stage."""
+    return bool(facts.held) and any(name in facts.packages for name in names)
+
+
 def _architectures(names: Iterable[str]) -> tuple[str, ...]:
     """Architectures that names of packages end in (``NAME:ARCH=VERSION``)."""
     found = (name.partition("=")[0].partition(":")[2] for name in names)
     return tuple(dict.fromkeys(filter(None, found)))
-
-
-def foreign_kernels(request: Request, arch: Arch) -> tuple[str, ...]:
-    """Architectures beside its own that a system without a kernel may take one from."""
-    named = arch.kernel_packages if request.kernel is None else (request.kernel,)
-    return _architectures((*named, *request.include))
 
 
 def chosen_loaders(request: Request, arch: Arch) -> tuple[LoaderUse, ...]:

@@ -66,8 +66,7 @@ def _package(found: control.Control, deb: HeldDeb, *, automatic: bool = False) -
 
 
 def cut_out(held: Iterable[HeldDeb], spool: Path, folder: Path) -> dict[str, Path]:
-    """Copy packages out of the decompressed tarball *spool*; where they are, by SHA-256."""
-    folder.mkdir()
+    """Copy packages out of the decompressed tarball *spool* into *folder*; where, by SHA-256."""
     found: dict[str, Path] = {}
     with spool.open("rb") as stream:
         for deb in held:

@@ -56,7 +56,7 @@ def settled(request: Request) -> Request:
     return dataclasses.replace(request, arch=native_architecture())
 
 
-def apt_input(request: Request, files: dict[str, bytes], foreign: tuple[str, ...] = ()) -> AptInput:
+def apt_input(request: Request, files: dict[str, bytes]) -> AptInput:
     """What apt is told about the suite: an empty system, and the sources that it will have."""
     assert request.arch is not None
     own = files.get(OWN_KEYRING)
@@ -69,7 +69,6 @@ def apt_input(request: Request, files: dict[str, bytes], foreign: tuple[str, ...
         sources_file=request.sources,
         keyring=request.keyring,
         packages_dir=request.packages,
-        foreign=foreign,
     )
 
 

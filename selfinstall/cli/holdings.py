@@ -90,6 +90,8 @@ def _rootfs_rows(facts: RootfsFacts) -> list[tuple[str, str]]:
         ("packages", str(len(facts.packages))),
         ("not configured", str(len(facts.unconfigured))),
     ]
+    if facts.held:
+        rows += [("not installed", f"{len(facts.held)}, waiting for debootstrap's second stage")]
     rows += [("kernel", _kernel(kernel)) for kernel in facts.kernels] or [("kernel", "none")]
     rows += [("apt sources", path) for path, _ in facts.sources] or [("apt sources", "none")]
     folders = collections.Counter(posixpath.dirname(path) for path, _ in facts.keyrings)

@@ -15,6 +15,7 @@ TITLES = {
     "30-format": "make file systems",
     "40-unpack": "unpack the rootfs",
     "35-mount": "mount the root",
+    "42-second-stage": "clear up the first stage",
     "45-chroot": "enter the root",
     "50-configure": "install packages",
     "55-machine": "set up the machine",

@@ -150,14 +150,10 @@ class AptRoot:
             self._take_lists(text)
 
     def _write_status(self) -> None:
-        self.restate(self.inputs.dpkg_status)
-
-    def restate(self, status: bytes) -> None:
-        """Have apt believe in another dpkg database from now on."""
         path = self.folder / "status"
-        path.write_bytes(status)
+        path.write_bytes(self.inputs.dpkg_status)
         # apt's package cache knows a status file by its size and time: make that its content.
-        seconds = int(hashlib.sha256(status).hexdigest()[:7], 16)
+        seconds = int(hashlib.sha256(self.inputs.dpkg_status).hexdigest()[:7], 16)
         os.utime(path, (seconds, seconds))
 
     def _write_configuration(self) -> None:

@@ -44,7 +44,6 @@ def resolve(
     useful: tuple[str, ...] = (),
     *,
     one_of: tuple[str, ...] = (),
-    refreshed: bool = False,
     on_event: OnEvent = ignore,
 ) -> Resolution:
     """What to install so that the *wanted* packages and what they depend on are there.
@@ -55,7 +54,6 @@ def resolve(
         there are none, nothing is done.
     :param useful: more of them, left out when they are unknown or do not fit.
     :param one_of: of these the first that is known is wanted too; the first when none is.
-    :param refreshed: whether the index files are up to date already.
     :raises InputError: for unknown packages, dependencies that cannot be satisfied,
         packages that would have to go, and signatures that do not fit.
     :raises HostError: for a mirror that cannot be reached.
@@ -65,8 +63,7 @@ def resolve(
     for name in (*wanted, *useful, *one_of):
         if not _WANTED.fullmatch(name):
             raise InputError(f"{name!r} is not a package name")
-    if not refreshed:
-        root.refresh()
+    root.refresh()
     try:
         if one_of:
             wanted = (*wanted, (*_known(root, one_of), one_of[0])[0])

@@ -149,7 +149,7 @@ def test_apt_starts_from_a_finished_base(tmp_path: Path) -> None:
     assert second.base[0].filename == "base-passwd_1%3a2_amd64.deb"
     assert not any(p.automatic for p in second.base)
     held = inspection.facts.held
-    places = stage.cut_out(held, tmp_path / "spool", tmp_path / "held")
+    places = stage.cut_out(held, tmp_path / "spool", tmp_path)
     for deb, name in zip(held, sorted(PACKAGES), strict=True):
         assert places[deb.sha256].read_bytes() == PACKAGES[name]
 

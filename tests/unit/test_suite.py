@@ -311,9 +311,11 @@ def test_from_packages_to_a_rootfs(tmp_path: Path) -> None:
         assert set(facts.packages) == set(names)
         assert spool.stat().st_size == facts.tar_bytes
         assert inspection.layer["usr/bin/dpkg"].read() == elf_header()
-        root.restate(base.second_stage.status)
-        rest = resolve(root, base.second_stage.wanted, refreshed=True)
-        assert {"editor", "libedit"} <= {p.name for p in rest.packages}
+    status = base.second_stage.status
+    apt = dataclasses.replace(suite.apt_input(asked, files), dpkg_status=status)
+    with AptRoot(apt, tmp_path / "work", cache) as root:
+        rest = resolve(root, base.second_stage.wanted)
+    assert {p.name for p in rest.packages} == {"editor", "libedit"}
     plain = dataclasses.replace(asked, variant="standard", include=())
     with AptRoot(suite.apt_input(plain, files), tmp_path / "work", cache) as root:
         base = suite.find_base(plain, root, fetching=False, on_event=lambda event: None)
@@ -333,6 +335,12 @@ def test_a_suite_without_the_architecture(tmp_path: Path) -> None:
         pytest.raises(InputError, match="has no packages for amd64"),
     ):
         suite.find_base(asked, root, fetching=False, on_event=lambda event: None)
+
+
+def test_a_base_has_one_architecture_whatever_the_kernel_s() -> None:
+    """Else apt would take what is essential of the kernel's architecture too."""
+    asked = Request(suite="sid", arch="i386", kernel="linux-image-amd64:amd64")
+    assert suite.apt_input(asked, {}).foreign == ()
 
 
 def test_estimates_for_a_plan_that_is_only_shown() -> None:
