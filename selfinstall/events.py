@@ -11,7 +11,8 @@ import json
 from collections.abc import Callable
 from typing import Literal
 
-Kind = Literal["begin", "progress", "end", "note", "warning", "verdict"]
+#: ``ask`` is between guest and host alone.
+Kind = Literal["begin", "progress", "end", "note", "warning", "verdict", "ask"]
 Unit = Literal["bytes", "packages", "steps"]
 
 

@@ -6,19 +6,21 @@ import dataclasses
 import functools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files as resources
 from pathlib import Path
 
 from selfinstall.arch import Arch
 from selfinstall.events import OnEvent
+from selfinstall.host import room_in
 from selfinstall.image.label import make_esp, make_label
-from selfinstall.initramfs import stripped, zboot
+from selfinstall.initramfs import cpio, stripped, zboot
 from selfinstall.initramfs.assemble import ExtraFile, InitramfsSpec, plan_entries, write_initramfs
 from selfinstall.initramfs.cpio import Region
 from selfinstall.initramfs.hooks import Hook, load_hook
 from selfinstall.initramfs.modules import KernelFiles, find_kernel
 from selfinstall.inputs import Inputs
+from selfinstall.layers.session import Layers
 from selfinstall.packages.cache import Cache, folder_or
 from selfinstall.packages.resolution import Fetched
 from selfinstall.plan import Plan
@@ -72,12 +74,17 @@ def assemble(
     inspection: Inspection,
     fetched: tuple[Fetched, ...],
     inputs: Inputs,
+    esp: bytes,
     work: Path,
     cache: Path | None = None,
+    on_base: Callable[[Path, Path], None] = lambda kernel, initramfs: None,
 ) -> Assembled:
     """Write kernel, initramfs and payload into the folder *work*.
 
+    :param esp: the EFI partition's content.
     :param cache: the cache's folder; None for the user's.
+    :param on_base: called with the kernel and the initramfs before anything is in it that is
+        of this build alone.
     :raises InputError: programs, modules or the kernel are missing in the target.
     :raises HostError: a host program is missing, or the disk is full.
     """
@@ -97,20 +104,18 @@ def assemble(
         epoch=int(epoch) if epoch else None,
         in_guest=plan.unpack == "guest",
     )
-    kernel_file, initramfs = write_bootable(
-        tree,
-        arch,
-        kernel,
-        hooks=tuple(load_hook(name) for name in plan.hooks),
-        files=(
-            *_rendered(plan, arch, unpacking.arranged),
+    hooks = tuple(load_hook(name) for name in plan.hooks)
+    kernel_file, initramfs = write_bootable(tree, arch, kernel, hooks=hooks, files=(), work=work)
+    on_base(kernel_file, initramfs)
+    append_files(
+        initramfs,
+        (
+            *_own_files(plan, arch, inputs, work, unpacking.arranged),
             *unpacking.files,
-            *_label(plan, work),
-            *_inputs(plan, inputs),
+            ExtraFile("selfinstall/esp.head", 0o644, esp),
             *_acls(inspection),
             *(_payload(spool, packages) if plan.payload == "initramfs" else ()),
         ),
-        work=work,
     )
     if not any("lib/modules/" in path for path in inspection.layer):
         # Else a module of the tarball's could hide behind a package's folder.
@@ -130,6 +135,37 @@ def assemble(
         rootfs=spool if on_disk else None,
         packages=packages if on_disk and fetched else None,
     )
+
+
+def resume(plan: Plan, arch: Arch, inputs: Inputs, work: Path) -> Assembled:
+    """The same for a disk that begins with a layer, whose kernel and initramfs are in *work*.
+
+    :raises HostError: a host program is missing, or the disk is full.
+    """
+    initramfs = work / "initramfs"
+    # The room may be needed for what comes.
+    (work / "rootfs.tar").unlink(missing_ok=True)
+    append_files(initramfs, tuple(_own_files(plan, arch, inputs, work)))
+    return Assembled(kernel=work / "kernel", initramfs=initramfs, rootfs=None, packages=None)
+
+
+def _own_files(
+    plan: Plan, arch: Arch, inputs: Inputs, work: Path, arranged: Arranged | None = None
+) -> Iterator[ExtraFile]:
+    """What every build has of its own."""
+    yield from _rendered(plan, arch, arranged)
+    label = make_label(plan.disk, work)
+    yield ExtraFile("selfinstall/label.head", 0o644, label.head)
+    yield ExtraFile("selfinstall/label.tail", 0o644, label.tail)
+    yield from _inputs(plan, inputs)
+
+
+def files_before_layers(plan: Plan, arch: Arch, esp: bytes) -> dict[str, bytes]:
+    """What the hooks find that are no settings and of no build alone, by their path."""
+    texts = {name: text.encode() for name, text in rendered(plan, arch).items()}
+    del texts["settings"]
+    shipped = ("init", "lib.sh", *(f"files/{name}" for name in IMAGE_FILES))
+    return {**texts, **{name: static(name) for name in shipped}, "esp.head": esp}
 
 
 def write_bootable(
@@ -172,8 +208,18 @@ def write_bootable(
     return kernel_file, initramfs
 
 
+def append_files(initramfs: Path, files: Iterable[ExtraFile]) -> None:
+    """Add an archive with *files*; the kernel unpacks one archive after the other.
+
+    :raises HostError: the disk is full.
+    """
+    entries = [cpio.regular(file.path, file.content, file.mode) for file in files]
+    with room_in(initramfs.parent), initramfs.open("ab") as stream:
+        cpio.write_cpio(stream, cpio.complete(entries))
+
+
 def _add_stripped_modules(initramfs: Path, fetched: list[Fetched], folder: Path | None) -> None:
-    """Append the archives of stripped modules; the kernel unpacks one archive after the other."""
+    """Append the archives of stripped modules."""
     with initramfs.open("ab") as stream:
         for deb in fetched:
             archive = Cache(folder).derived(
@@ -198,7 +244,7 @@ def static(name: str) -> bytes:
     return (resources("selfinstall") / "hooks" / name).read_bytes()
 
 
-def _rendered(plan: Plan, arch: Arch, arranged: Arranged) -> Iterator[ExtraFile]:
+def _rendered(plan: Plan, arch: Arch, arranged: Arranged | None) -> Iterator[ExtraFile]:
     for name, text in rendered(plan, arch, arranged).items():
         yield ExtraFile(f"selfinstall/{name}", 0o644, text.encode())
     for name in IMAGE_FILES:
@@ -228,14 +274,13 @@ def rendered(plan: Plan, arch: Arch, arranged: Arranged | None = None) -> dict[s
     }
 
 
-def _label(plan: Plan, work: Path) -> Iterator[ExtraFile]:
-    label = make_label(plan.disk, work)
-    yield ExtraFile("selfinstall/label.head", 0o644, label.head)
-    yield ExtraFile("selfinstall/label.tail", 0o644, label.tail)
+def esp_content(plan: Plan, work: Path) -> bytes:
+    """The empty EFI partition without the zeros at its end; nothing where there is none.
+
+    :raises HostError: mkfs.vfat is missing or fails.
+    """
     esp = plan.disk.partition("esp")
-    if esp is not None:
-        content = make_esp(esp.size, plan.esp_id, work)
-        yield ExtraFile("selfinstall/esp.head", 0o644, content)
+    return b"" if esp is None else make_esp(esp.size, plan.esp_id, work)
 
 
 def _inputs(plan: Plan, inputs: Inputs) -> Iterator[ExtraFile]:
@@ -263,11 +308,12 @@ def run(
     assembled: Assembled,
     disk: Path,
     log: Path,
+    layers: Layers,
     on_event: OnEvent,
 ) -> GuestReport:
-    """Boot the assembled guest on an empty *disk* and wait for its verdict.
+    """Boot the assembled guest on *disk* and wait for its verdict.
 
-    :param disk: the raw image to make; what it held is lost.
+    :param disk: the raw image to make; *layers* says with what it begins.
     :param log: where the console goes.
     :raises HostError: qemu is missing or too old.
     :raises GuestFailed: a hook failed.
@@ -279,9 +325,6 @@ def run(
         firmware = find_firmware(arch.firmware(arch.qemu.installer_firmware), emulator)
 
     def machine_for(accel: AccelName) -> Machine:
-        # An attempt that did not come to life may have left something.
-        with disk.open("wb") as stream:
-            stream.truncate(plan.disk.size)
         return Machine(
             arch=arch,
             emulator=emulator,
@@ -303,6 +346,9 @@ def run(
         hooks=plan.hooks,
         cache=folder_or(request.cache, log.parent),
         on_event=on_event,
+        # An attempt that did not come to life may have left something.
+        fresh=lambda: layers.fresh_disk(plan.disk.size),
+        on_ask=functools.partial(layers.take, plan),
     )
 
 

@@ -17,15 +17,17 @@ from pathlib import Path
 from selfinstall import arch as arches
 from selfinstall import guest, manifest, plan, stage, suite
 from selfinstall.arch import Arch
-from selfinstall.errors import GuestFailed
+from selfinstall.errors import GuestFailed, HostError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.host import require_program, room_in, temporary_folder, workspace
 from selfinstall.image import export
 from selfinstall.image.export import Exported
 from selfinstall.image.seal import publish, unfinished
 from selfinstall.inputs import Inputs, read_inputs
+from selfinstall.layers.session import Layers
+from selfinstall.layers.store import DEFAULT_LIMIT, Store
 from selfinstall.packages.aptroot import AptRoot
-from selfinstall.packages.cache import Cache
+from selfinstall.packages.cache import Cache, default_folder
 from selfinstall.packages.fetch import fetch
 from selfinstall.packages.resolution import Fetched, Resolution
 from selfinstall.packages.resolve import resolve
@@ -85,6 +87,7 @@ class Prepared:
     arch: Arch
     plan: Plan
     fetched: tuple[Fetched, ...]
+    esp: bytes
 
 
 def make_plan(request: Request, on_event: OnEvent = ignore) -> Plan:
@@ -94,7 +97,8 @@ def make_plan(request: Request, on_event: OnEvent = ignore) -> Plan:
     """
     request = _checked(request)
     with workspace() as work:
-        return _prepare(request, read_inputs(request), work, Clock(on_event), spool=None).plan
+        request = _with_cache(request, work)
+        return _prepare(request, read_inputs(request), work, Clock(on_event), None).plan
 
 
 def build(request: Request, on_event: OnEvent = ignore) -> Result:
@@ -113,9 +117,13 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
     inputs = read_inputs(request)
     output = plan.output_path(request)
     with unfinished(output, private=inputs.private) as image, workspace() as work, room_in(work):
-        prepared = _prepare(request, inputs, work, clock, spool=work / "rootfs.tar")
+        request = _with_cache(request, work)
         disk = image if request.format == "raw" else work / "disk.raw"
-        report = _run_guest(request, prepared, disk, work, clock)
+        layers = Layers(_store(request, clock), disk, work, on_event)
+        with layers.opened():
+            prepared = _prepare(request, inputs, work, clock, layers)
+            report = _run_guest(request, prepared, layers, work, clock)
+            layers.keep()
         exported = _export(prepared.plan, disk, work)
         if disk != image:
             with clock.step("convert"):
@@ -142,10 +150,28 @@ def _checked(request: Request) -> Request:
     return suite.settled(request)
 
 
+def _with_cache(request: Request, work: Path) -> Request:
+    """*request*, whose cache is a new folder when it is to know nothing of other builds."""
+    return request if request.use_cache else dataclasses.replace(request, cache=work / "cache")
+
+
+def _store(request: Request, clock: Clock) -> Store | None:
+    """Where layers are kept; None where there is no such place, or none is wanted."""
+    if not request.use_cache or request.layers_limit == 0:
+        return None
+    try:
+        folder = request.cache or default_folder(os.environ)
+        return Store(folder, request.layers_limit or DEFAULT_LIMIT)
+    except (OSError, HostError) as error:
+        clock.on_event(Event("note", "layer", message=f"no layers: {error}"))
+        return None
+
+
 def _prepare(
-    request: Request, inputs: Inputs, work: Path, clock: Clock, *, spool: Path | None
+    request: Request, inputs: Inputs, work: Path, clock: Clock, layers: Layers | None
 ) -> Prepared:
-    """Everything before the guest.  Without a *spool*, only as far as the plan."""
+    """Everything before the guest.  Without *layers*, only as far as the plan."""
+    spool = None if layers is None else work / "rootfs.tar"
     origin = (_from_suite if request.tarball is None else _from_tarball)(
         request, work, clock, spool=spool
     )
@@ -171,14 +197,17 @@ def _prepare(
         )
         for warning in made.warnings:
             clock.on_event(Event("warning", "plan", message=warning))
-        fetched = origin.fetched
-        if spool is not None:
+        fetched, esp = origin.fetched, b""
+        if layers is not None and spool is not None:
             _check_host(request, arch, made)
-            if root is not None:
+            esp = guest.esp_content(made, work)
+            with clock.step("layer"):
+                made = layers.start(made, arch, facts, guest.files_before_layers(made, arch, esp))
+            if root is not None and not layers.begun:
                 root.local |= stage.cut_out(facts.held, spool, work) if request.tarball else {}
                 lacking = Resolution(packages=made.packages[len(fetched) :])
                 fetched += fetch(root, lacking, root.cache, on_event=clock.on_event)
-    return Prepared(inputs, origin.inspection, arch, made, fetched)
+    return Prepared(inputs, origin.inspection, arch, made, fetched, esp)
 
 
 def _from_tarball(request: Request, work: Path, clock: Clock, *, spool: Path | None) -> Origin:
@@ -256,24 +285,30 @@ def _check_host(request: Request, arch: Arch, made: Plan) -> None:
 
 
 def _run_guest(
-    request: Request, prepared: Prepared, disk: Path, work: Path, clock: Clock
+    request: Request, prepared: Prepared, layers: Layers, work: Path, clock: Clock
 ) -> GuestReport:
     """Assemble the initramfs, boot it, wait for its verdict."""
+    made, arch = prepared.plan, prepared.arch
     with clock.step("initramfs"):
-        machine = guest.assemble(
-            prepared.plan,
-            prepared.arch,
-            prepared.inspection,
-            prepared.fetched,
-            prepared.inputs,
-            work,
-            request.cache,
-        )
+        if layers.begun:
+            machine = guest.resume(made, arch, prepared.inputs, work)
+        else:
+            machine = guest.assemble(
+                made,
+                arch,
+                prepared.inspection,
+                prepared.fetched,
+                prepared.inputs,
+                prepared.esp,
+                work,
+                request.cache,
+                layers.assembled,
+            )
     log = request.log or work / "console.log"
     try:
         with clock.step("guest"):
             report = guest.run(
-                request, prepared.plan, prepared.arch, machine, disk, log, clock.on_event
+                request, made, arch, machine, layers.disk, log, layers, clock.on_event
             )
     except GuestFailed as error:
         error.log = _keep_log(log, request)

@@ -69,6 +69,8 @@ class Request:
     :param manifest: where to write the JSON manifest; None for nowhere.
     :param log: where to keep the guest's console; None for beside nothing, kept on failure.
     :param cache: the cache's folder; None for ``$XDG_CACHE_HOME/selfinstall``.
+    :param use_cache: whether what other builds left there may be used, and anything be left.
+    :param layers_limit: bytes that layers may take in the cache; None for 10 GiB, 0 for none.
     """
 
     tarball: Path | None = None
@@ -105,3 +107,5 @@ class Request:
     manifest: Path | None = None
     log: Path | None = None
     cache: Path | None = None
+    use_cache: bool = True
+    layers_limit: int | None = None

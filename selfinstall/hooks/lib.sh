@@ -42,6 +42,13 @@ event() {
 	printf '%s}\n' "$line" >"$EVENTS"
 }
 
+# ask: tell the host that this hook's moment has come, and wait until it answers.
+ask() {
+	# One descriptor for both: what arrives while nobody has the port open is lost.
+	printf '{"event":"ask","hook":"%s"}\n' "$SELFINSTALL_HOOK" >&4
+	read -r _ <&4
+} 4<>"$EVENTS"
+
 # progress DONE TOTAL UNIT
 progress() {
 	event progress "\"done\":$1" "\"total\":$2" "\"unit\":\"$3\""

@@ -21,7 +21,7 @@ import importlib.resources
 import re
 from importlib.resources.abc import Traversable
 
-KEYS = ("needs", "provides", "programs", "modules")
+KEYS = ("needs", "provides", "programs", "modules", "runs")
 KEY_LINE = re.compile(r"# ([A-Za-z]+):(?: (.*))?$")
 CONTINUATION = re.compile(r"# {3,}(\S.*)$")
 
@@ -37,6 +37,8 @@ class Hook:
     :param provides: what is there after it, for people.
     :param programs: what the initramfs must hold for it; ``?name`` where there is one.
     :param modules: kernel modules to load for it; ``?name`` where there is one.
+    :param always: whether it runs (``Runs: always``) in builds too that begin with a layer
+        which was taken after it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Hook:
     provides: str = ""
     programs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    always: bool = False
 
 
 def load_hook(name: str) -> Hook:
@@ -83,7 +86,14 @@ def parse_hook(name: str, text: str) -> Hook:
         provides=" ".join(words.get("provides", ())),
         programs=words.get("programs", ()),
         modules=words.get("modules", ()),
+        always=_always(name, words.get("runs")),
     )
+
+
+def _always(name: str, words: tuple[str, ...] | None) -> bool:
+    if words not in (None, ("always",)):
+        raise ValueError(f"hook {name}: it runs 'always' or the header does not say so")
+    return words is not None
 
 
 def _words(name: str, lines: list[str]) -> dict[str, tuple[str, ...]]:

@@ -10,7 +10,8 @@ from selfinstall import request
 from selfinstall.errors import GuestFailed, GuestHung
 from selfinstall.events import Event, OnEvent
 from selfinstall.qemu import accel
-from selfinstall.qemu.accel import Try
+from selfinstall.qemu.accel import Try, nothing
+from selfinstall.qemu.answers import ANSWERS, Answers, OnAsk
 from selfinstall.qemu.argv import EVENTS, MANIFEST, AccelName, Channel, Machine
 from selfinstall.qemu.messages import Decoder, TooManyMessages
 from selfinstall.qemu.session import start
@@ -54,6 +55,8 @@ def run_installer(
     hooks: tuple[str, ...],
     cache: Path,
     on_event: OnEvent,
+    fresh: Callable[[], None] = nothing,
+    on_ask: OnAsk | None = None,
 ) -> GuestReport:
     """Run the installer until it powered off with the verdict that all went well.
 
@@ -67,6 +70,8 @@ def run_installer(
     :param log: the console's log, written anew.
     :param hooks: what must have ended for a good verdict to be believed.
     :param cache: the folder where it is remembered whether KVM works here.
+    :param fresh: called before each attempt: makes the disks what the guest shall find.
+    :param on_ask: called in a thread of its own when a hook asks; the guest waits for its end.
     :raises GuestFailed: a hook failed, or the guest ended without a verdict.
     :raises GuestHung: nothing moved for too long.
     :raises HostError: qemu, KVM, memory or disk space of the host.
@@ -81,7 +86,7 @@ def run_installer(
             step="installer",
             on_event=on_event,
             work=lambda attempt: _attempt(
-                machine_for(attempt.accel), attempt, stall, kept, hooks, on_event
+                machine_for(attempt.accel), attempt, stall, kept, hooks, on_event, fresh, on_ask
             ),
         )
 
@@ -93,12 +98,15 @@ def _attempt(
     log: Log,
     hooks: tuple[str, ...],
     on_event: OnEvent,
+    fresh: Callable[[], None],
+    on_ask: OnAsk | None,
 ) -> GuestReport:
+    fresh()
     machine = dataclasses.replace(machine, channels=CHANNELS)
     log.begin(machine)
-    with start(machine) as session:
+    with start(machine) as session, Answers(session, on_ask) as answers:
         supervisor = Supervisor(session, attempt, log, stall=stall, drives=machine.drives)
-        guest = _Guest(supervisor, hooks, on_event)
+        guest = _Guest(supervisor, hooks, on_event, answers)
         guest.run()
         wall = supervisor.seconds
     assert session.exit is not None
@@ -116,12 +124,19 @@ def _attempt(
 class _Guest:
     """The guest's story as it is told."""
 
-    def __init__(self, supervisor: Supervisor, hooks: tuple[str, ...], on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        hooks: tuple[str, ...],
+        on_event: OnEvent,
+        answers: Answers,
+    ) -> None:
         self.ended: dict[str, float] = {}
         self.manifest = bytearray()
         self._supervisor = supervisor
         self._hooks = hooks
         self._on_event = on_event
+        self._answers = answers
         self._decoder = Decoder()
         self._hook: str | None = None
         self._verdict: Event | None = None
@@ -149,6 +164,9 @@ class _Guest:
             self.manifest += data
             if len(self.manifest) > LARGEST_MANIFEST:
                 raise self._failure(f"its manifest is larger than {LARGEST_MANIFEST >> 20} MiB")
+        elif name == ANSWERS:
+            self._supervisor.stir()
+            self._answers.hear(data)
         elif name == EVENTS:
             try:
                 for event in self._decoder.feed(data):
@@ -163,6 +181,9 @@ class _Guest:
             if self._verdict is None:
                 self._verdict = event
                 self._verdict_at = self._supervisor.seconds
+            return
+        if event.event == "ask":
+            self._answers.ask(event.step)
             return
         if event.event == "begin":
             self._hook = event.step

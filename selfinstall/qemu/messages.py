@@ -6,6 +6,7 @@
     {"event":"progress","hook":"40-unpack","done":N,"total":N,"unit":"bytes"}
     {"event":"end","hook":"40-unpack","seconds":1.2}
     {"event":"note","hook":"40-unpack","message":"…"}      (or "warning")
+    {"event":"ask","hook":"69-layer"}                      (the host answers with a line)
     {"event":"verdict","ok":true}
     {"event":"verdict","ok":false,"hook":"50-configure","message":"exit status 1"}
 
@@ -102,8 +103,8 @@ def _event(message: dict[str, Any]) -> Event | None:
     if kind not in _KINDS or not (named or kind in ("note", "warning", "verdict")):
         return None
     match kind:
-        case "begin":
-            return Event("begin", step)
+        case "begin" | "ask":
+            return Event(kind, step)
         case "progress":
             done = _whole(message.get("done"))
             total = _whole(message.get("total"))

@@ -1,0 +1,81 @@
+"""Copies of disks: holes stay holes, and a checksum of what was copied."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from collections.abc import Callable
+from typing import BinaryIO
+
+#: Bytes that are read at a time; a piece of zeros takes no room in the copy.
+PIECE = 256 << 10
+_ZEROS = bytes(PIECE)
+#: Bytes of content after which :func:`copy` tells that it goes on.
+STRIDE = 64 << 20
+
+
+class Unreadable(OSError):
+    """The source of a copy cannot be read."""
+
+
+class Stopped(Exception):
+    """A copy was given up half-way because nobody wants it any more."""
+
+
+def copy(
+    source: BinaryIO, target: BinaryIO, size: int, go_on: Callable[[], bool] = lambda: True
+) -> int:
+    """Copy the first *size* bytes of *source* into the empty file *target*.
+
+    :param go_on: called now and then; when it says no, the copy ends.
+    :returns: a CRC-32 of the content and its places, whatever is a hole and what zeros.
+    :raises Unreadable: *source* fails.
+    :raises OSError: *target* fails.
+    :raises Stopped: *go_on* said no.
+    """
+    come_from, go_to = source.fileno(), target.fileno()
+    checksum = done = 0
+    place = _data(come_from, 0, size)
+    while place < size:
+        piece = _read(come_from, min(PIECE, size - place), place)
+        if not piece:
+            break
+        if piece != _ZEROS[: len(piece)]:
+            checksum = zlib.crc32(piece, zlib.crc32(place.to_bytes(8), checksum))
+            _write(go_to, piece, place)
+        place, done = place + PIECE, done + len(piece)
+        if done >= STRIDE:
+            done = 0
+            if not go_on():
+                raise Stopped
+        place = _data(come_from, place, size)
+    os.ftruncate(go_to, size)
+    return checksum
+
+
+def _read(descriptor: int, size: int, place: int) -> bytes:
+    try:
+        return os.pread(descriptor, size, place)
+    except OSError as error:
+        raise Unreadable(error.errno, error.strerror) from error
+
+
+def _write(descriptor: int, data: bytes, place: int) -> None:
+    written = os.pwrite(descriptor, data, place)
+    while written < len(data):
+        written += os.pwrite(descriptor, data[written:], place + written)
+
+
+def _data(descriptor: int, place: int, size: int) -> int:
+    """The first piece from *place* on that holds data; *size* when there is none."""
+    if place >= size:
+        return size
+    try:
+        return os.lseek(descriptor, place, os.SEEK_DATA) // PIECE * PIECE
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return size
+        if error.errno == errno.EINVAL:
+            return place  # a file system that does not tell holes
+        raise

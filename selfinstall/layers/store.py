@@ -1,0 +1,219 @@
+"""The folder of layers in the cache.
+
+::
+
+    layers/KEY/record.json    what it is, and sizes and checksums of the others
+    layers/KEY/disk           the disk's beginning, raw and sparse
+    layers/KEY/kernel, initramfs
+    tmp/                      what is being written or removed
+
+Safe to share between builds at the same moment and to be killed at any, without
+locks: a layer is made under a temporary name and appears by one rename with all
+its files; to be removed it is renamed away first; who reads has all its files open
+before the first byte counts, and believes none whose checksum differs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from selfinstall.layers import sparse
+
+#: Bytes on disk that layers may take together, without ``--layers``.
+DEFAULT_LIMIT = 10 << 30
+RECORD = "record.json"
+FILES = ("disk", "kernel", "initramfs")
+_LARGEST_RECORD = 1 << 20
+#: Seconds after which the leftovers of a killed build may go.
+LEFTOVER_AGE = 24 * 3600
+
+
+class Damaged(Exception):
+    """A layer is not what was kept."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sum:
+    """Size in bytes and checksum (:func:`selfinstall.layers.sparse.copy`) of a file."""
+
+    size: int
+    crc: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """A layer as a list of them shows it.
+
+    :param size: bytes on disk.
+    :param used: when it was used last, seconds since 1970.
+    :param about: what it was made of: ``tarball``, ``system``, ``arch`` …
+    """
+
+    key: str
+    size: int
+    used: float
+    about: dict[str, str]
+
+
+class Layer:
+    """An open layer: its files stay readable whatever becomes of their folder."""
+
+    def __init__(self, key: str, streams: dict[str, BinaryIO], record: dict[str, Any]) -> None:
+        self.key = key
+        self._streams = streams
+        try:
+            self._sums = {n: Sum(int(f["size"]), int(f["crc"])) for n, f in record["files"].items()}
+            self.about = {str(k): str(v) for k, v in record["about"].items()}
+            fits = record["key"] == key and self._sums.keys() == streams.keys()
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise Damaged(f"its record makes no sense: {error!r}") from None
+        if not fits:
+            raise Damaged("its record is another's")
+
+    def copy(self, name: str, target: Path) -> None:
+        """Write the file *name* to *target*, an empty file or none.
+
+        :raises Damaged: it is not what was kept.
+        :raises OSError: *target* cannot be written.
+        """
+        wanted, source = self._sums[name], self._streams[name]
+        if os.fstat(source.fileno()).st_size != wanted.size:
+            raise Damaged(f"{name} has another size")
+        with target.open("wb") as stream:
+            try:
+                checksum = sparse.copy(source, stream, wanted.size)
+            except sparse.Unreadable as error:
+                raise Damaged(f"{name} cannot be read: {error.strerror}") from None
+        if checksum != wanted.crc:
+            raise Damaged(f"{name} has another checksum")
+
+
+class Store:
+    """The layers below *folder*, the cache's.
+
+    :param limit: bytes on disk; the least recently used go first.
+    :raises OSError: the folder cannot be made or written to.
+    """
+
+    def __init__(self, folder: Path, limit: int = DEFAULT_LIMIT) -> None:
+        self._layers = folder.absolute() / "layers"
+        self._tmp = folder.absolute() / "tmp"
+        self._limit = limit
+        for path in (self._layers, self._tmp):
+            path.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def open(self, key: str) -> Iterator[Layer | None]:
+        """The layer kept under *key*, or None; what is no layer is removed."""
+        with contextlib.ExitStack() as stack:
+            try:
+                layer = self._open(key, stack)
+            except FileNotFoundError:
+                layer = None
+            except (Damaged, OSError, ValueError, RecursionError):
+                self.drop(key)
+                layer = None
+            yield layer
+
+    def _open(self, key: str, stack: contextlib.ExitStack) -> Layer:
+        # By the folder's descriptor: another layer cannot take its place half-way.
+        folder = os.open(self._layers / key, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            streams = {name: stack.enter_context(_open_in(folder, name)) for name in FILES}
+            with _open_in(folder, RECORD) as stream:
+                record = json.loads(stream.read(_LARGEST_RECORD))
+                with contextlib.suppress(OSError):
+                    os.utime(stream.fileno())
+        finally:
+            os.close(folder)
+        return Layer(key, streams, record)
+
+    @contextlib.contextmanager
+    def making(self) -> Iterator[Path]:
+        """A folder for a layer that is being made; gone afterwards unless :meth:`add` took it."""
+        with tempfile.TemporaryDirectory(
+            prefix="layer-", dir=self._tmp, ignore_cleanup_errors=True
+        ) as name:
+            folder = Path(name) / "new"
+            folder.mkdir()
+            yield folder
+
+    def add(self, key: str, folder: Path, sums: dict[str, Sum], about: dict[str, str]) -> bool:
+        """Keep what is in *folder* (of :meth:`making`) under *key*; whether it was kept.
+
+        :raises OSError: it cannot be written.
+        """
+        if _occupied(folder) > self._limit:
+            return False
+        record = {
+            "key": key,
+            "files": {name: dataclasses.asdict(each) for name, each in sums.items()},
+            "about": about,
+        }
+        (folder / RECORD).write_text(json.dumps(record, indent=1))
+        try:
+            folder.rename(self._layers / key)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return False  # another build was quicker
+        self.trim()
+        return True
+
+    def drop(self, key: str) -> None:
+        """Remove the layer kept under *key*, if there is one."""
+        with contextlib.suppress(OSError), self.making() as folder:
+            (self._layers / key).rename(folder)
+
+    def kept(self) -> tuple[Kept, ...]:
+        """All layers, the most recently used first."""
+        found = []
+        for folder in self._layers.iterdir():
+            with contextlib.suppress(OSError):
+                record = folder / RECORD
+                used = record.stat().st_mtime
+                found.append(
+                    Kept(key=folder.name, size=_occupied(folder), used=used, about=_about(record))
+                )
+        return tuple(sorted(found, key=lambda kept: -kept.used))
+
+    def trim(self) -> None:
+        """Remove what is over the limit, and what killed builds left."""
+        total = 0
+        for layer in self.kept():
+            total += layer.size
+            if total > self._limit:
+                self.drop(layer.key)
+        for path in self._tmp.glob("layer-*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > LEFTOVER_AGE:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _open_in(folder: int, name: str) -> BinaryIO:
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def _about(record: Path) -> dict[str, str]:
+    try:
+        with record.open("rb") as stream:
+            about = json.loads(stream.read(_LARGEST_RECORD))["about"]
+        return {str(key): str(value) for key, value in about.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _occupied(folder: Path) -> int:
+    """Bytes on disk of the files in *folder*."""
+    return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
