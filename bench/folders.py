@@ -8,10 +8,14 @@ import time
 from pathlib import Path
 
 
-def mirror(source: Path, target: Path) -> None:
-    """Make *target* hold what *source* holds, owners and times too; copy only what differs."""
+def mirror(source: Path, target: Path, without: str = "") -> None:
+    """Make *target* hold what *source* holds, owners and times too; copy only what differs.
+
+    :param without: the name of something at the top that is left out.
+    """
     target.mkdir(parents=True, exist_ok=True)
     wanted = {path.relative_to(source) for path in source.rglob("*")}
+    wanted = {path for path in wanted if path.parts[0] != without}
     for path in sorted(target.rglob("*"), reverse=True):
         if path.relative_to(target) not in wanted:
             if path.is_dir() and not path.is_symlink():

@@ -90,7 +90,8 @@ class Supplies:
 
     def keep_cache(self) -> None:
         """Remember the cache's state for :meth:`reset_cache`."""
-        mirror(self._places.cache, self._places.primed)
+        # Layers are of measured tarballs, or of salted ones that nobody will see again.
+        mirror(self._places.cache, self._places.primed, without="layers")
 
     def appliance_kernel(self) -> None:
         """A kernel for guestfish's appliance, where the host has none."""

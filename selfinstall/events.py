@@ -11,8 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Literal
 
-#: ``ask`` is between guest and host alone.
-Kind = Literal["begin", "progress", "end", "note", "warning", "verdict", "ask"]
+Kind = Literal["begin", "progress", "end", "note", "warning", "verdict"]
 Unit = Literal["bytes", "packages", "steps"]
 
 

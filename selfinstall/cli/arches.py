@@ -65,9 +65,13 @@ def _cells(row: Row) -> tuple[str, ...]:
 def to_text(rows: Iterable[Row]) -> str:
     """The rows as an aligned table with a heading."""
     heading = ("ARCH", "FIRMWARE", "LOADERS", "QEMU", "CONSOLE", "THIS HOST")
-    table = [heading, *(_cells(row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return table([heading, *(_cells(row) for row in rows)])
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in table
+        for line in lines
     )

@@ -7,9 +7,13 @@ import dataclasses
 import hashlib
 import json
 import posixpath
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from selfinstall.cachefolder import Holding
+from selfinstall.cli.arches import table
 from selfinstall.cli.streams import printable
 from selfinstall.cli.wording import size
 from selfinstall.rootfs.facts import Kernel, RootfsFacts
@@ -97,6 +101,17 @@ def _rootfs_rows(facts: RootfsFacts) -> list[tuple[str, str]]:
     folders = collections.Counter(posixpath.dirname(path) for path, _ in facts.keyrings)
     keyrings = ", ".join(f"{number} in {folder}" for folder, number in folders.items())
     return [*rows, ("keyrings", keyrings or "none")]
+
+
+def held(found: Sequence[Holding]) -> str:
+    """What the cache holds, as an aligned table with a heading."""
+    rows = [("KIND", "NAME", "SIZE", "LAST USED", "WHAT IT IS")]
+    for each in found:
+        used = "-"
+        if each.used is not None:
+            used = datetime.fromtimestamp(each.used, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        rows.append((each.kind, each.name or "-", size(each.size), used, printable(each.content)))
+    return table(rows)
 
 
 def _cell(name: str, value: Any) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import get_args
 
 from selfinstall.arch import all_arches
+from selfinstall.cachefolder import KINDS
 from selfinstall.cli import values
 from selfinstall.cli.table import Group, Option, Verb
 from selfinstall.loader import all_loaders
@@ -110,6 +111,13 @@ BOOT_FIRMWARE = _firmware(
 )
 VERIFY_FIRMWARE = _firmware(
     "The firmware to test. Default: both, one for each boot loader of the image.", "both"
+)
+
+CACHE = _path(
+    "--cache",
+    dest="cache",
+    metavar="DIR",
+    text="The cache's folder. Default: $XDG_CACHE_HOME/selfinstall.",
 )
 
 #: Of a build, where a tarball of another architecture is told apart from an unknown name.
@@ -232,12 +240,6 @@ BUILD = Verb(
                     text="An OpenPGP keyring to use in place of the tarball's "
                     "(with --suite, in place of Debian's).",
                 ),
-                _path(
-                    "--cache",
-                    dest="cache",
-                    metavar="DIR",
-                    text="The cache's folder. Default: $XDG_CACHE_HOME/selfinstall.",
-                ),
             ),
         ),
         Group(
@@ -277,6 +279,26 @@ BUILD = Verb(
                     dest="customize_hooks",
                     repeat=True,
                     text="A script to run in the image's root, natively; several run in order.",
+                ),
+            ),
+        ),
+        Group(
+            title="The cache",
+            options=(
+                CACHE,
+                _switch(
+                    "--no-cache",
+                    dest="use_cache",
+                    switch=False,
+                    text="Take nothing from it, and leave nothing in it.",
+                ),
+                Option(
+                    flags=("--layers-limit",),
+                    dest="layers_limit",
+                    metavar="SIZE",
+                    convert=values.size_or_none,
+                    help="What layers may take there; none for no layers. "
+                    "Default: $SELFINSTALL_LAYERS_LIMIT, else 10G.",
                 ),
             ),
         ),
@@ -408,12 +430,32 @@ DOCTOR = Verb(
                     "a table of the others.",
                 ),
                 _switch("--all", dest="all", text="Look for what any architecture needs."),
-                _path(
-                    "--cache",
-                    dest="cache",
-                    metavar="DIR",
-                    text="The cache's folder. Default: $XDG_CACHE_HOME/selfinstall.",
+                CACHE,
+            ),
+        ),
+        _OUTPUT_DOCUMENT,
+    ),
+)
+
+CACHE_VERB = Verb(
+    name="cache",
+    summary="List what earlier builds left for later ones, or remove it.",
+    file="list|clear",
+    file_help="What to do: list what there is, or clear it.",
+    convert=values.choice("list", "clear"),
+    groups=(
+        Group(
+            title="Options",
+            options=(
+                Option(
+                    flags=("--kind",),
+                    dest="kinds",
+                    metavar="|".join(KINDS),
+                    convert=values.choice(*KINDS),
+                    repeat=True,
+                    help="This kind only. May be given several times.",
                 ),
+                CACHE,
             ),
         ),
         _OUTPUT_DOCUMENT,
@@ -421,5 +463,5 @@ DOCTOR = Verb(
 )
 
 VERBS: dict[str, Verb] = {
-    verb.name: verb for verb in (BOOT, VERIFY, EXPORT, INSPECT, ARCHES, DOCTOR)
+    verb.name: verb for verb in (BOOT, VERIFY, EXPORT, INSPECT, CACHE_VERB, ARCHES, DOCTOR)
 }

@@ -8,7 +8,6 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from selfinstall.cli import values
 from selfinstall.cli.options import BUILD, VERBS
 from selfinstall.cli.table import Option, Verb
 from selfinstall.errors import UsageError
@@ -62,7 +61,7 @@ def _parser(verb: Verb) -> _Parser:
         _add(parser, option)
     if verb.file:
         # Not required here: --help works without it; parse() asks for it afterwards.
-        parser.add_argument("file", metavar=verb.file, nargs="?", type=values.path)
+        parser.add_argument("file", metavar=verb.file, nargs="?", type=verb.convert)
     return parser
 
 

@@ -47,12 +47,14 @@ class Verb:
     :param summary: what it does, one sentence.
     :param file: what the help calls its one argument; empty when it has none.
     :param file_help: what that argument is.
+    :param convert: from that argument's text to its value.
     """
 
     name: str
     summary: str
     file: str = ""
     file_help: str = ""
+    convert: values.Convert = values.path
     groups: tuple[Group, ...]
 
     @property

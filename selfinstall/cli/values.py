@@ -60,6 +60,11 @@ def size(text: str) -> int:
     return value
 
 
+def size_or_none(text: str) -> int:
+    """The same, or ``none``, which is 0."""
+    return 0 if text in ("none", "0") else size(text)
+
+
 def memory(text: str) -> int:
     """``1024`` (MiB), ``1G`` or ``768M``, in MiB."""
     wanted = "an amount of memory such as 1G or a number of MiB"

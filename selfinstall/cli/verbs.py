@@ -21,20 +21,20 @@ from selfinstall.cli import values
 from selfinstall.cli.parser import Command
 from selfinstall.cli.streams import put
 from selfinstall.cli.terminal import Plain, view
-from selfinstall.cli.wording import duration
+from selfinstall.cli.wording import duration, size
 from selfinstall.errors import HostError, InputError, SelfinstallError, UsageError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.request import STDIN, SUFFIXES, Request
 
 
-def _source_date_epoch() -> int | None:
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+def _from_environment(name: str, convert: Callable[[str], int]) -> int | None:
+    text = os.environ.get(name, "")
     if not text:
         return None
     try:
-        return values.epoch(text)
+        return convert(text)
     except argparse.ArgumentTypeError as error:
-        raise UsageError(f"environment variable SOURCE_DATE_EPOCH: {error}") from None
+        raise UsageError(f"environment variable {name}: {error}") from None
 
 
 def _format(given: dict[str, Any]) -> dict[str, Any]:
@@ -49,13 +49,16 @@ def _format(given: dict[str, Any]) -> dict[str, Any]:
 def to_request(given: dict[str, Any]) -> Request:
     """The request that the options stand for; what was not given has the Request's default.
 
-    :raises UsageError: when SOURCE_DATE_EPOCH is no number.
+    :raises UsageError: when an environment variable makes no sense.
     """
     fields = {field.name for field in dataclasses.fields(Request)}
     chosen = {name: value for name, value in given.items() if name in fields}
     chosen["include"] = tuple(name for names in given.get("include", ()) for name in names)
     chosen["customize_hooks"] = tuple(given.get("customize_hooks", ()))
-    chosen["source_date_epoch"] = _source_date_epoch()
+    chosen["source_date_epoch"] = _from_environment("SOURCE_DATE_EPOCH", values.epoch)
+    if "layers_limit" not in given:
+        limit = _from_environment("SELFINSTALL_LAYERS_LIMIT", values.size_or_none)
+        chosen["layers_limit"] = limit
     return Request(**{**chosen, **_format(given)})
 
 
@@ -199,6 +202,26 @@ def inspect(command: Command) -> int:
     return 0
 
 
+def cache(command: Command) -> int:
+    """List what the cache holds, or clear it."""
+    from selfinstall import cachefolder
+    from selfinstall.cli import holdings
+    from selfinstall.packages.cache import default_folder
+
+    folder = command.get("cache") or default_folder(os.environ)
+    kinds = tuple(command.get("kinds", cachefolder.KINDS))
+    if command.get("file") == "clear":
+        freed = cachefolder.clear(folder, kinds)
+        if command.get("json"):
+            put(sys.stdout, holdings.to_json({"freed": freed}))
+        elif not command.get("quiet"):
+            put(sys.stdout, f"{size(freed)} freed in {folder}")
+        return 0
+    found = [each for each in cachefolder.holdings(folder) if each.kind in kinds]
+    put(sys.stdout, holdings.to_json(found) if command.get("json") else holdings.held(found))
+    return 0
+
+
 def arches(command: Command) -> int:
     """List the architectures."""
     from selfinstall.cli import arches as table
@@ -255,6 +278,7 @@ VERBS: dict[str, Callable[[Command], int]] = {
     "verify": verify,
     "export": export,
     "inspect": inspect,
+    "cache": cache,
     "arches": arches,
     "doctor": doctor,
 }

@@ -8,6 +8,7 @@ from selfinstall.events import Event, Unit
 TITLES = {
     "inspect": "read the tarball",
     "packages": "fetch packages",
+    "layer": "look for a layer",
     "initramfs": "assemble the initramfs",
     "guest": "run the guest",
     "10-modules": "load modules",
@@ -23,6 +24,7 @@ TITLES = {
     "65-grub-pc": "install GRUB for BIOS",
     "65-grub-efi": "install GRUB for UEFI",
     "68-grub-config": "configure GRUB",
+    "69-layer": "keep a layer",
     "70-grow": "grow the root",
     "72-system": "set name and users",
     "75-customize": "run your hooks",

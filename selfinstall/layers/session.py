@@ -43,6 +43,7 @@ class Layers:
         self._sums: dict[str, dict[str, Sum]] = {}
         self._about: dict[str, str] = {}
         self._pristine = False
+        self._failures: list[str] = []
 
     @property
     def begun(self) -> bool:
@@ -125,7 +126,7 @@ class Layers:
 
     def assembled(self, kernel: Path, initramfs: Path) -> None:
         """Remember the kernel, and the initramfs before anything of this build alone is in it."""
-        for point, folder in self._fresh.items():
+        for point, folder in tuple(self._fresh.items()):
             with self._forgiving(point):
                 self._sums[point] = {
                     "kernel": _copied(kernel, folder / "kernel", lambda: True),
@@ -141,17 +142,20 @@ class Layers:
         if folder is None or "disk" in self._sums.get(point, {}):
             return
         end = plan.disk.root.start + plan.root_bytes
+        # In a thread of its own: what went wrong is told later, by keep().
         with self._forgiving(point):
             self._sums[point]["disk"] = _copied(self.disk, folder / "disk", go_on, end)
 
     def keep(self) -> None:
         """Put what was taken into the cache; to be called when the guest has done well."""
-        for point, sums in self._sums.items():
+        for point, sums in tuple(self._sums.items()):
             if self._store is None or "disk" not in sums:
                 continue
             with self._forgiving(point):
                 if self._store.add(self._keys[point], self._fresh[point], sums, self._about):
                     self._tell("note", f"kept as the layer {self._keys[point][:12]} in the cache")
+        for failure in self._failures:
+            self._tell("warning", failure)
 
     @contextlib.contextmanager
     def _forgiving(self, point: str) -> Iterator[None]:
@@ -163,7 +167,7 @@ class Layers:
         except OSError as error:
             self._sums.pop(point, None)
             self._fresh.pop(point, None)
-            self._tell("warning", f"no layer is kept: {error.strerror or error}")
+            self._failures.append(f"no layer is kept: {error.strerror or error}")
 
     def _tell(self, kind: str, message: str) -> None:
         assert kind in ("note", "warning")

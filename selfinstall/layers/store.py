@@ -29,7 +29,7 @@ from typing import Any, BinaryIO
 
 from selfinstall.layers import sparse
 
-#: Bytes on disk that layers may take together, without ``--layers``.
+#: Bytes on disk that layers may take together, without ``--layers-limit``.
 DEFAULT_LIMIT = 10 << 30
 RECORD = "record.json"
 FILES = ("disk", "kernel", "initramfs")
@@ -111,6 +111,8 @@ class Store:
         self._limit = limit
         for path in (self._layers, self._tmp):
             path.mkdir(parents=True, exist_ok=True)
+        # Whoever may not read a tarball may not read what was made of it.
+        self._layers.chmod(0o700)
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[Layer | None]:

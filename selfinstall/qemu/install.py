@@ -13,7 +13,7 @@ from selfinstall.qemu import accel
 from selfinstall.qemu.accel import Try, nothing
 from selfinstall.qemu.answers import ANSWERS, Answers, OnAsk
 from selfinstall.qemu.argv import EVENTS, MANIFEST, AccelName, Channel, Machine
-from selfinstall.qemu.messages import Decoder, TooManyMessages
+from selfinstall.qemu.messages import Decoder, Question, TooManyMessages
 from selfinstall.qemu.session import start
 from selfinstall.qemu.supervise import Log, Supervisor, open_log, panic
 
@@ -171,7 +171,10 @@ class _Guest:
             try:
                 for event in self._decoder.feed(data):
                     self._supervisor.lives()
-                    self._take(event)
+                    if isinstance(event, Question):
+                        self._answers.ask(event.hook)
+                    else:
+                        self._take(event)
             except TooManyMessages as error:
                 raise self._failure(str(error)) from None
 
@@ -181,9 +184,6 @@ class _Guest:
             if self._verdict is None:
                 self._verdict = event
                 self._verdict_at = self._supervisor.seconds
-            return
-        if event.event == "ask":
-            self._answers.ask(event.step)
             return
         if event.event == "begin":
             self._hook = event.step

@@ -16,6 +16,7 @@ does not fit is left out with a note, and everything is bounded.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -40,6 +41,13 @@ _UNITS: tuple[Unit, ...] = get_args(Unit)
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """A hook waits until the host has done something and answers."""
+
+    hook: str
+
+
 class TooManyMessages(Exception):
     """The guest talks without end."""
 
@@ -53,7 +61,7 @@ class Decoder:
         self._messages = 0
         self._complaints = 0
 
-    def feed(self, data: bytes) -> Iterator[Event]:
+    def feed(self, data: bytes) -> Iterator[Event | Question]:
         """The events whose lines *data* completes.
 
         :raises TooManyMessages: the guest has said more than :data:`MOST_MESSAGES`.
@@ -73,7 +81,7 @@ class Decoder:
             rest = b""
         self._rest = b"" if self._skipping else rest
 
-    def _line(self, line: bytes) -> Iterator[Event]:
+    def _line(self, line: bytes) -> Iterator[Event | Question]:
         self._messages += 1
         if self._messages > MOST_MESSAGES:
             raise TooManyMessages(f"it sent more than {MOST_MESSAGES} messages")
@@ -88,23 +96,25 @@ class Decoder:
         else:
             yield event
 
-    def _complain(self, what: str) -> Iterator[Event]:
+    def _complain(self, what: str) -> Iterator[Event | Question]:
         self._complaints += 1
         if self._complaints <= MOST_COMPLAINTS:
             yield Event("note", GUEST, message=f"left out {what} from the guest")
 
 
-def _event(message: dict[str, Any]) -> Event | None:
-    """The event of a message; None when it is of no known kind or lacks what its kind needs."""
+def _event(message: dict[str, Any]) -> Event | Question | None:
+    """What a message is; None when it is of no known kind or lacks what its kind needs."""
     kind = message.get("event")
     hook = message.get("hook")
     named = isinstance(hook, str) and _HOOK.fullmatch(hook) is not None
     step = str(hook) if named else GUEST
+    if kind == "ask" and named:
+        return Question(step)
     if kind not in _KINDS or not (named or kind in ("note", "warning", "verdict")):
         return None
     match kind:
-        case "begin" | "ask":
-            return Event(kind, step)
+        case "begin":
+            return Event("begin", step)
         case "progress":
             done = _whole(message.get("done"))
             total = _whole(message.get("total"))

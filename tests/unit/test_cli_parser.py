@@ -44,6 +44,7 @@ def test_every_option_arrives() -> None:
         --hostname h --root-password-file rp --ssh-key key --user joe --user-password-file up
         --customize-hook one --customize-hook two --memory 2G --smp 3 --accel tcg --qemu ./q
         --no-verify --stall 9 --seed s --manifest m.json --log l --cache c
+        --no-cache --layers-limit 20G
     """
     assert request_of(*line.split()) == Request(
         tarball=Path("a.tar"),
@@ -76,6 +77,8 @@ def test_every_option_arrives() -> None:
         manifest=Path("m.json"),
         log=Path("l"),
         cache=Path("c"),
+        use_cache=False,
+        layers_limit=20 << 30,
     )
 
 

@@ -15,6 +15,7 @@ TEXT = """#!/bin/sh
 # Programs: mke2fs
 #   dd mount
 # Modules: ext4 ?crc32c_generic
+# Runs: always
 #
 # Free words: these are not part of the header.
 set -eu
@@ -32,12 +33,14 @@ def test_header() -> None:
         provides="the file systems, mounted",
         programs=("mke2fs", "dd", "mount"),
         modules=("ext4", "?crc32c_generic"),
+        always=True,
     )
 
 
 def test_a_title_is_enough_and_a_suffix_is_no_part_of_the_name() -> None:
     hook = hooks.parse_hook("x.sh", "#!/bin/sh\n# x: nothing\n")
     assert (hook.name, hook.title, hook.programs) == ("x.sh", "nothing", ())
+    assert not hook.always
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,8 @@ def test_a_title_is_enough_and_a_suffix_is_no_part_of_the_name() -> None:
         ("#!/bin/sh\n# x: t\n# Needs a\n", "the header has '# Needs a'"),
         ("#!/bin/sh\n# x: t\n#   a\n", "the header has"),
         ("#!/bin/sh\n# x: t\n# Needs: a\n# Needs: b\n", "twice"),
+        ("#!/bin/sh\n# x: t\n# Runs: never\n", "'always'"),
+        ("#!/bin/sh\n# x: t\n# Runs:\n", "'always'"),
     ],
 )
 def test_bad_headers(text: str, message: str) -> None:

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from qemu_helpers import FakeQemu
@@ -14,6 +16,7 @@ from qemu_helpers import FakeQemu
 from selfinstall.errors import GuestFailed, GuestHung, HostError, SelfinstallError
 from selfinstall.events import Event, ignore
 from selfinstall.qemu import accel, install, messages, supervise
+from selfinstall.qemu.answers import OnAsk
 from selfinstall.qemu.install import GuestReport, run_installer
 
 GOOD = """
@@ -308,12 +311,21 @@ with start(Machine(arch=AMD64, emulator=emulator, accel="tcg", memory=64)) as se
 # --- accelerators --------------------------------------------------------------------------
 
 
-def installer(fake: FakeQemu, tmp_path: Path, wanted: str) -> tuple[GuestReport, list[Event]]:
+def installer(
+    fake: FakeQemu,
+    tmp_path: Path,
+    wanted: Literal["auto", "kvm", "tcg"],
+    stall: float | None = None,
+    fresh: Callable[[], None] = accel.nothing,
+    on_ask: OnAsk | None = None,
+) -> tuple[GuestReport, list[Event]]:
     events: list[Event] = []
     report = run_installer(
         fake.machine,
         wanted=wanted,
-        stall=None,
+        stall=stall,
+        fresh=fresh,
+        on_ask=on_ask,
         log=tmp_path / "log",
         hooks=HOOKS,
         cache=tmp_path / "cache",
@@ -390,3 +402,49 @@ def test_asked_for_kvm_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(HostError, match="/dev/kvm is missing"):
         installer(fake, tmp_path, "kvm")
     assert fake.starts == []
+
+
+def read_answer() -> str:
+    return 'assert ports["org.selfinstall.events"].recv(9) == b"\\n"\n'
+
+
+def test_a_hook_that_asks_waits_for_the_work_on_the_host(tmp_path: Path) -> None:
+    """The guest is silent for longer than --stall meanwhile; the work says that it gets on."""
+    asked: list[tuple[str, bool]] = []
+
+    def work(hook: str, go_on: Callable[[], bool]) -> None:
+        for _ in range(8):
+            time.sleep(0.1)
+            goes_on = go_on()
+        asked.append((hook, goes_on))
+
+    body = 'event("begin", "10-a"); event("ask", "10-a")\n' + read_answer()
+    fake = FakeQemu(tmp_path, body + GOOD + VERDICT + "done()")
+    report, _ = installer(fake, tmp_path, "tcg", stall=0.5, on_ask=work)
+    assert asked == [("10-a", True)]
+    assert dict(report.hooks).keys() == set(HOOKS)
+
+
+def test_a_hook_that_asks_where_nobody_cares_is_answered(tmp_path: Path) -> None:
+    play(tmp_path, 'event("ask", "10-a")\n' + read_answer() + GOOD + VERDICT + "done()")
+
+
+def test_work_ends_with_a_guest_that_does_not_wait(tmp_path: Path) -> None:
+    stopped: list[bool] = []
+
+    def work(hook: str, go_on: Callable[[], bool]) -> None:
+        while go_on():
+            time.sleep(0.01)
+        stopped.append(True)
+
+    body = 'event("ask", "10-a"); event("ask", "10-a")\n' + read_answer() + GOOD + VERDICT
+    fake = FakeQemu(tmp_path, body + "done()")
+    installer(fake, tmp_path, "tcg", on_ask=work)
+    assert stopped == [True]
+
+
+def test_disks_are_made_before_each_attempt(tmp_path: Path) -> None:
+    made: list[int] = []
+    fake = FakeQemu(tmp_path, GOOD + VERDICT + "done()")
+    installer(fake, tmp_path, "tcg", fresh=lambda: made.append(len(fake.starts)))
+    assert made == [0]

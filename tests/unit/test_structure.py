@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from plan_helpers import make_plan
 
 from selfinstall import loader
 from selfinstall.arch import all_arches
@@ -122,3 +123,26 @@ def test_hooks_declare_the_programs_that_they_call(hook: Path) -> None:
     called = set(re.findall(r"(?:^|[;&|(]|\bthen|\bdo)\s*(?:[A-Z_]+='[^']*'\s+)?(\w+)", body, re.M))
     declared = set(script.programs) | set(load_hook("init").programs)
     assert called & known <= declared
+
+
+#: Settings that functions of lib.sh read.
+LIBRARY = {"mount_esp": {"ESP_UUID", "ESP_MOUNT"}}
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda p: p.name)
+def test_hooks_declare_the_settings_that_they_read(hook: Path) -> None:
+    """What a layer is kept under is made of declared settings: another would be no input."""
+    if hook.name == "lib.sh":
+        return
+    body = "\n".join(n for n in hook.read_text().splitlines() if not n.lstrip().startswith("#"))
+    read = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]*)", body)) & make_plan().settings.keys()
+    for function, settings in LIBRARY.items():
+        read |= settings if re.search(rf"\b{function}\b", body) else set()
+    assert read <= set(load_hook(hook.name).needs)
+
+
+def test_the_library_of_hooks_reads_no_other_setting() -> None:
+    text = (SOURCE / "hooks" / "lib.sh").read_text()
+    read = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]*)", text)) & make_plan().settings.keys()
+    # in_target's; it is part of every layer's key.
+    assert read - set().union(*LIBRARY.values()) == {"SOURCE_DATE_EPOCH"}
