@@ -1,0 +1,85 @@
+"""A build that begins with a layer gives the image that one without would have given."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import mmap
+import subprocess
+import time
+from pathlib import Path
+
+from readback import read_back
+from test_images import selfinstall
+from test_nothing_lost import contents
+
+from selfinstall.arch import all_arches
+
+#: Of crypt(5), so that no salt differs; what each stands for does not matter.
+HASHES = {name: f"$6$saltsalt${name}{'x' * 80}" for name in ("first", "second")}
+#: Where packages' scripts leave the time, or what they drew by lot, whatever built the image.
+UNLIKE = {"var/log/dpkg.log", "var/log/alternatives.log", "var/log/apt"}
+
+
+def build(tarball: Path, work: Path, name: str, *words: str | Path) -> set[str]:
+    """An image with the identity *name*; gives the steps and what was said about layers."""
+    identity = work / f"{name}.d"
+    identity.mkdir(exist_ok=True)
+    (identity / "password").write_text(HASHES[name] + "\n")
+    if not (identity / "key").exists():
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"key-of-{name}"]
+        subprocess.run([*command, "-f", identity / "key"], check=True)
+    done = selfinstall(
+        "--tarball", tarball, "--json", "--no-verify", "--hostname", f"host-of-{name}",
+        "--ssh-key", identity / "key.pub", "--root-password-file", identity / "password",
+        "--user", f"user-of-{name}", *words,
+    )  # fmt: skip
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    said = {event["step"] for event in events if event["event"] == "end"}
+    told = [e["message"] for e in events if e["step"] == "layer" and e["event"] == "note"]
+    return said | {message.partition(" the layer")[0] for message in told}
+
+
+def holds(path: Path, text: bytes) -> bool:
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as view:
+        return view.find(text) >= 0
+
+
+def test_a_layer_changes_nothing_but_the_time(complete: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    began = time.time() - 5
+    first = build(complete, tmp_path, "first", "-o", tmp_path / "1.qcow2", "--cache", cache)
+    assert {"40-unpack", "kept as"} <= first
+    image, other = tmp_path / "2.img", tmp_path / "3.img"
+    again = build(complete, tmp_path, "second", "-o", image, "--cache", cache, "--size", "4G")
+    assert "beginning with" in again and "40-unpack" not in again
+    alone = build(complete, tmp_path, "second", "-o", other, "--no-cache", "--size", "4G")
+    assert "40-unpack" in alone and not alone & {"beginning with", "kept as"}
+
+    # Nothing of the first machine is in the layer, nor, deleted or not, in the second image.
+    layers = [path for path in (cache / "layers").rglob("*") if path.is_file()]
+    assert len(layers) == 4
+    for path in (*layers, image):
+        for text in (HASHES["first"], "key-of-first", "host-of-first", "user-of-first"):
+            assert not holds(path, text.encode()), (path, text)
+    assert holds(image, b"host-of-second") and holds(image, HASHES["second"].encode())
+
+    selfinstall("verify", image, "--firmware", "bios")
+    arch = all_arches()["amd64"]
+    found, links, _ = contents(read_back(image, complete, arch, tmp_path / "a"))
+    expected, links_expected, _ = contents(read_back(other, complete, arch, tmp_path / "b"))
+    assert links == links_expected
+    assert found.keys() == expected.keys()
+    different = {}
+    for path, one in found.items():
+        two = expected[path]
+        if min(one.mtime, two.mtime) > began:
+            two = dataclasses.replace(two, mtime=one.mtime)
+        if any(path == name or path.startswith(f"{name}/") for name in UNLIKE):
+            two = dataclasses.replace(two, digest=one.digest, size=one.size)
+        if one != two:
+            different[path] = (one, two)
+    assert different == {}
+    assert found["etc/machine-id"].size == 0
+    assert not [path for path in found if path.startswith("etc/ssh/ssh_host_")]
+    assert "home/user-of-second/.ssh/authorized_keys" in found
