@@ -30,7 +30,7 @@ def planned(
     facts: RootfsFacts, resolution: Resolution = RESOLUTION, arch: Arch = AMD64, **request: Any
 ) -> Plan:
     asked = Request(tarball=Path("rootfs.tar.zst"), **request)
-    seed = request.get("seed") or plan.content_seed(facts, resolution)
+    seed = request.get("seed") or plan.content_seed(asked, facts, resolution.packages)
     made = plan.make(asked, facts, arch, resolution, seed=seed)
     return dataclasses.replace(made, hooks=layers.with_points(made.hooks))
 
@@ -74,7 +74,7 @@ FIRST = key_with()
 def test_what_makes_one_certain_machine_is_no_input(request_: dict[str, Any]) -> None:
     facts = make_facts()
     asked = Request(**{"tarball": Path("rootfs.tar.zst"), **request_})
-    seed = plan.content_seed(facts, RESOLUTION)
+    seed = plan.content_seed(asked, facts, RESOLUTION.packages)
     made = plan.make(asked, facts, AMD64, RESOLUTION, seed=seed)
     made = dataclasses.replace(made, hooks=layers.with_points(made.hooks))
     assert key_of(made, facts) == FIRST
@@ -113,6 +113,7 @@ def test_packages_are_inputs(resolution: Resolution) -> None:
         {"firmware": "bios"},
         {"seed": "b"},
         {"source_date_epoch": 1},
+        {"unpack": "guest"},
     ],
     ids=str,
 )
