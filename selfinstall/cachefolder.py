@@ -17,11 +17,14 @@ Kind = Literal["layers", "packages", "lists"]
 KINDS: dict[Kind, tuple[str, ...]] = {
     "layers": ("layers",),
     "packages": ("debs", "repacked", "derived"),
-    "lists": ("lists",),
+    "lists": ("lists", "decided"),
 }
 
 
-_WHAT = {"packages": "files of packages", "lists": "sets of index files"}
+_WHAT = {
+    "packages": "files of packages",
+    "lists": "sets of index files and what apt decided from them",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

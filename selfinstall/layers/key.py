@@ -8,16 +8,14 @@ is not in it, because no hook up to the point declares it.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib.resources
 import json
 from collections.abc import Iterator, Mapping
-from importlib.resources.abc import Traversable
 from typing import Any
 
 from selfinstall import version
 from selfinstall.arch import Arch
+from selfinstall.fingerprint import fingerprint
 from selfinstall.initramfs.hooks import load_hook
 from selfinstall.layers import POINTS
 from selfinstall.plan import Plan
@@ -65,7 +63,7 @@ def _link(name: str, settings: Mapping[str, str]) -> Any:
 def _inputs(plan: Plan, arch: Arch, facts: RootfsFacts, files: Mapping[str, bytes]) -> Any:
     return {
         "format": FORMAT,
-        "selfinstall": [version.VERSION, _source()],
+        "selfinstall": [version.VERSION, fingerprint()],
         "arch": arch.name,
         "tarball": facts.sha256,
         "packages": [[p.filename, p.version, p.sha256] for p in plan.packages],
@@ -83,21 +81,3 @@ def _partitions(plan: Plan) -> Iterator[Any]:
     for part in plan.disk.partitions:
         size = None if part is plan.disk.root else part.size
         yield [part.role, part.type, part.number, part.start, size, part.uuid]
-
-
-@functools.cache
-def _source() -> str:
-    """A hash of this program: another version makes other layers, whatever it calls itself."""
-    digest = hashlib.sha256()
-    for path, file in sorted(_walk(importlib.resources.files("selfinstall"), "")):
-        digest.update(f"{path}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _walk(folder: Traversable, path: str) -> Iterator[tuple[str, Traversable]]:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            if entry.name != "__pycache__":
-                yield from _walk(entry, f"{path}{entry.name}/")
-        elif entry.name.endswith((".py", ".j2", ".sh")) or path == "hooks/":
-            yield f"{path}{entry.name}", entry

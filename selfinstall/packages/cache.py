@@ -9,6 +9,7 @@ change, and what is taken out is verified first.  No locks.
     repacked/SHA256.json      what the repacked file must be
     derived/SHA256.KIND       other things made of a package, and SHA256.KIND.json likewise
     lists/KEY/                apt's verified index files for one set of sources
+    decided/KEY               what apt decided from such, after its own hash
     tmp/                      what is being written
 """
 
@@ -34,6 +35,8 @@ from selfinstall.packages import deb
 DEFAULT_LIMIT = 8 << 30
 #: Sets of index files that are kept; each takes 150 MB of disk.
 MAXIMUM_LISTS = 8
+#: Decisions of apt's that are kept; each takes some KiB.
+MAXIMUM_DECISIONS = 256
 #: Seconds after which the leftovers of a killed build may go.
 LEFTOVER_AGE = 24 * 3600
 #: Seconds during which a used entry may still be in some build's hands.
@@ -105,7 +108,7 @@ class Cache:
         self.folder = default_folder(os.environ) if folder is None else folder.absolute()
         self._limit = limit
         try:
-            for name in ("debs", "repacked", "derived", "lists", "tmp"):
+            for name in ("debs", "repacked", "derived", "lists", "decided", "tmp"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder / "tmp"):
                 pass
@@ -245,6 +248,26 @@ class Cache:
             with contextlib.suppress(FileExistsError):
                 _rename_new(new, target)
 
+    def recall(self, key: str) -> bytes | None:
+        """What :meth:`remember` was given under *key*, verified, or None."""
+        path = self.folder / "decided" / key
+        try:
+            digest, _, content = path.read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            return None
+        if digest != hashlib.sha256(content).hexdigest().encode():
+            path.unlink(missing_ok=True)
+            return None
+        _touch(path)
+        return content
+
+    def remember(self, key: str, content: bytes) -> None:
+        """Keep *content* under *key*."""
+        with self._temporary() as folder:
+            digest = hashlib.sha256(content).hexdigest().encode()
+            (folder / key).write_bytes(digest + b"\n" + content)
+            (folder / key).replace(self.folder / "decided" / key)
+
     def trim(self) -> None:
         """Remove what is over the limit, least recently used first, and old leftovers."""
         now = time.time()
@@ -254,6 +277,8 @@ class Cache:
         for path, age in _by_age(self.folder / "lists", now)[:-MAXIMUM_LISTS]:
             if age > IN_USE_AGE:
                 _remove(path)
+        for path, _ in _by_age(self.folder / "decided", now)[:-MAXIMUM_DECISIONS]:
+            _remove(path)
         entries = self._entries(now)
         excess = sum(size for _, size, _ in entries) - self._limit
         for age, size, paths in sorted(entries, reverse=True):

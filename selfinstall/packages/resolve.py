@@ -15,6 +15,7 @@ from selfinstall.packages import order
 from selfinstall.packages.aptroot import AptRoot
 from selfinstall.packages.order import Action
 from selfinstall.packages.problems import first_error, install_problem
+from selfinstall.packages.remembered import remembered
 from selfinstall.packages.resolution import (
     Package,
     Resolution,
@@ -65,17 +66,25 @@ def resolve(
             raise InputError(f"{name!r} is not a package name")
     root.refresh()
     try:
-        if one_of:
-            wanted = (*wanted, (*_known(root, one_of), one_of[0])[0])
-        names, output = _with_useful(root, wanted, useful)
+        resolution = remembered(
+            root, (wanted, useful, one_of), lambda: _decided(root, wanted, useful, one_of)
+        )
     finally:
         root.keep_lists()
-    resolution = _described(root, _actions(output), _chosen(names, output))
     if resolution.packages:
         total = sum(package.size for package in resolution.packages)
         sentence = f"packages that are lacking: {len(resolution.packages)}, {total / 1e6:.1f} MB"
         on_event(Event("note", "packages", message=sentence))
     return resolution
+
+
+def _decided(
+    root: AptRoot, wanted: tuple[str, ...], useful: tuple[str, ...], one_of: tuple[str, ...]
+) -> Resolution:
+    if one_of:
+        wanted = (*wanted, (*_known(root, one_of), one_of[0])[0])
+    names, output = _with_useful(root, wanted, useful)
+    return _described(root, _actions(output), _chosen(names, output))
 
 
 def of_priority(root: AptRoot, priorities: tuple[str, ...], *more: str) -> tuple[Record, ...]:

@@ -195,7 +195,7 @@ def test_the_guest_s_kernel_arguments_are_inputs() -> None:
 def test_another_version_of_this_program_makes_other_layers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(key, "_source", lambda: "changed")
+    monkeypatch.setattr(key, "fingerprint", lambda: "changed")
     assert key_with() != FIRST
 
 

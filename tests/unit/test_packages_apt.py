@@ -91,6 +91,42 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 @needs_apt
+def test_what_apt_decided_is_remembered_until_something_changes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    run = AptRoot.run
+
+    def spy(root: AptRoot, program: str, *arguments: str) -> hostapt.Output:
+        if "--simulate" in arguments:
+            asked.append(program)
+        return run(root, program, *arguments)
+
+    monkeypatch.setattr(AptRoot, "run", spy)
+    bench.deb("app", Depends="lib")
+    bench.deb("lib")
+    first = bench.resolve("app")
+    assert len(asked) == 1
+    assert bench.resolve("app") == first
+    assert len(asked) == 1
+    # Another question, another system, another package: asked anew.
+    bench.resolve("lib")
+    assert len(asked) == 2
+    bench.installed = status(BASE, ("lib", "1"))
+    assert bench.resolve("app") != first
+    assert len(asked) == 3
+    bench.deb("lib", "2")
+    bench.installed = status(BASE)
+    assert {p.version for p in bench.resolve("app").packages if p.name == "lib"} == {"2"}
+    assert len(asked) == 4
+    # Damaged memories are none.
+    for path in (bench.cache.folder / "decided").iterdir():
+        path.write_bytes(path.read_bytes().replace(b"app", b"bpp"))
+    assert bench.resolve("lib").packages[0].name == "lib"
+    assert len(asked) == 5
+
+
+@needs_apt
 def test_packages_in_dpkg_s_order(bench: Bench) -> None:
     bench.deb("kernel", "1:6.1", "amd64", Pre_Depends="tools | other", Depends="meta (>= 2)")
     bench.deb("tools", Depends="base", files={"x": b"\0" * 5000})  # type: ignore[arg-type]
