@@ -152,3 +152,23 @@ def test_the_verb_tells_tarballs_from_images(
     assert capsys.readouterr().err == (
         f"selfinstall: error: {tmp_path}/none cannot be read: No such file or directory\n"
     )
+
+
+def test_the_cache_is_listed_and_cleared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "debs").mkdir()
+    (tmp_path / "debs" / "a.deb").write_bytes(b"x" * 9000)
+    assert command(f"cache list --cache {tmp_path}") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["KIND", "NAME", "SIZE", "LAST", "USED", "WHAT", "IT", "IS"]
+    assert lines[1].startswith("packages") and "1 files of packages" in lines[1]
+    assert command(f"cache list --cache {tmp_path} --kind packages --json") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["kind"] == "packages" and found["size"] >= 9000
+    assert command(f"cache clear --cache {tmp_path} --kind layers --kind lists") == 0
+    assert capsys.readouterr().out == f"0 B freed in {tmp_path}\n"
+    assert command(f"cache clear --cache {tmp_path}") == 0
+    assert list((tmp_path / "debs").iterdir()) == []
+    assert command("cache") == 2
+    assert command("cache empty") == 2

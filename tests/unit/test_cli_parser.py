@@ -19,6 +19,7 @@ from selfinstall.request import FORMATS, SUFFIXES, Request
 @pytest.fixture(autouse=True)
 def no_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    monkeypatch.delenv("SELFINSTALL_LAYERS_LIMIT", raising=False)
 
 
 def request_of(*words: str) -> Request:
@@ -103,6 +104,18 @@ def test_source_date_epoch_comes_from_the_environment(monkeypatch: pytest.Monkey
     assert request_of().source_date_epoch == 1_700_000_000
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
     with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH"):
+        request_of()
+
+
+def test_the_limit_of_layers_can_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SELFINSTALL_LAYERS_LIMIT", "3G")
+    assert request_of().layers_limit == 3 << 30
+    assert request_of("--layers-limit", "none").layers_limit == 0
+    monkeypatch.setenv("SELFINSTALL_LAYERS_LIMIT", "few")
+    assert request_of("--layers-limit", "2G").layers_limit == 2 << 30
+    with pytest.raises(UsageError, match="SELFINSTALL_LAYERS_LIMIT"):
         request_of()
 
 
