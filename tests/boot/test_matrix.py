@@ -23,6 +23,8 @@ from cells import CELLS, MACHINES, Cell
 from conftest import PASSWORD
 from machine import SELFINSTALL, Console
 
+from selfinstall.packages import debian
+
 ROWS = [
     pytest.param(cell, id=str(cell), marks=() if cell.ci else (pytest.mark.matrix,))
     for cell in CELLS
@@ -52,11 +54,14 @@ def record(cell: Cell, firmware: str, **result: Any) -> None:
 def build(cell: Cell, folder: Path, password_file: Path) -> tuple[Path, float, str]:
     """The image, seconds for it, and qemu's version."""
     image, manifest = folder / f"{cell}.qcow2", folder / "manifest.json"
+    # One suite of one mirror: its pockets can be out of step for a while.
+    mirror = debian.mirrors(debian.host_files()).main
+    assert mirror is not None, "the host's apt has no mirror of Debian"
     began = time.monotonic()
     done = subprocess.run(
         [
-            *SELFINSTALL, "--suite", cell.suite, "--arch", cell.arch, "--bootloader", cell.loader,
-            "-o", str(image), "--root-password-file", str(password_file), "--no-verify",
+            *SELFINSTALL, "--suite", cell.suite, "--mirror", mirror, "--arch", cell.arch, "--bootloader", cell.loader,
+            "-o", str(image), "--size", "4G", "--root-password-file", str(password_file), "--no-verify",
             "--manifest", str(manifest),
         ],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
