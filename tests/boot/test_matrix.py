@@ -60,9 +60,9 @@ def build(cell: Cell, folder: Path, password_file: Path) -> tuple[Path, float, s
     began = time.monotonic()
     done = subprocess.run(
         [
-            *SELFINSTALL, "--suite", cell.suite, "--mirror", mirror, "--arch", cell.arch, "--bootloader", cell.loader,
-            "-o", str(image), "--size", "4G", "--root-password-file", str(password_file), "--no-verify",
-            "--manifest", str(manifest),
+            *SELFINSTALL, "--suite", cell.suite, "--arch", cell.arch, "--mirror", mirror,
+            "--bootloader", cell.loader, "-o", str(image), "--size", "4G", "--no-verify",
+            "--root-password-file", str(password_file), "--manifest", str(manifest),
         ],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
