@@ -94,7 +94,8 @@ def test_a_signal(
     number: signal.Signals,
 ) -> None:
     process = subprocess.Popen(
-        [*SELFINSTALL, "--tarball", complete, "-o", tmp_path / "x.img", "--json"],
+        # Without layers: all hooks run, whatever earlier tests left in the cache.
+        [*SELFINSTALL, "--tarball", complete, "-o", tmp_path / "x.img", "--json", "--no-cache"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -141,7 +142,7 @@ def test_a_full_folder_for_temporary_files(
     """A file-size limit stands in for a full disk: both end a write early."""
     done = subprocess.run(
         ["sh", "-c", 'ulimit -f 200000; exec "$@"', "sh", *SELFINSTALL, "--tarball", str(complete),
-         "-o", str(tmp_path / "x.img")],
+         "-o", str(tmp_path / "x.img"), "--no-cache"],
         capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(private_tmp)},
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
@@ -161,7 +162,7 @@ def test_a_full_folder_for_the_image(complete: Path, tmp_path: Path, private_tmp
     script = 'mount -t tmpfs -o size=150M tmpfs "$0"; "$@"; status=$?; ls -A "$0"; exit $status'
     done = subprocess.run(
         [*private, "sh", "-c", script, str(out), *SELFINSTALL, "--tarball", str(complete),
-         "-o", str(out / "x.img")],
+         "-o", str(out / "x.img"), "--no-cache"],
         capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(private_tmp)},
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
