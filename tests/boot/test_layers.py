@@ -18,8 +18,8 @@ from selfinstall.arch import all_arches
 
 #: Of crypt(5), so that no salt differs; what each stands for does not matter.
 HASHES = {name: f"$6$saltsalt${name}{'x' * 80}" for name in ("first", "second")}
-#: Where packages' scripts leave the time, or what they drew by lot, whatever built the image.
-UNLIKE = {"var/log/dpkg.log", "var/log/alternatives.log", "var/log/apt"}
+#: Files that hold times of the build, whatever built the image: logs, and inodes' times.
+UNLIKE = {"var/log/dpkg.log", "var/log/alternatives.log", "var/cache/ldconfig/aux-cache"}
 
 
 def build(tarball: Path, work: Path, name: str, *words: str | Path) -> set[str]:
@@ -90,7 +90,7 @@ def test_a_layer_changes_nothing_but_the_time(complete: Path, tmp_path: Path) ->
         two = expected[path]
         if min(one.mtime, two.mtime) > began:
             two = dataclasses.replace(two, mtime=one.mtime)
-        if any(path == name or path.startswith(f"{name}/") for name in UNLIKE):
+        if path in UNLIKE:
             two = dataclasses.replace(two, digest=one.digest, size=one.size)
         if one != two:
             different[path] = (one, two)
