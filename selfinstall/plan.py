@@ -438,7 +438,7 @@ def make(
         unpack=request.unpack,
         memory_mib=memory,
         smp=request.smp or DEFAULT_SMP,
-        hooks=_hooks(uses, second_stage=bool(base) and request.suite is None),
+        hooks=_hooks(uses, second_stage=bool(base)),
         settings={},
         installer_args=(_console(arch), *INSTALLER_ARGS, *arch.installer_args),
         image_args=kernel_arguments(arch, init),

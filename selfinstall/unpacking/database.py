@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from selfinstall.unpacking.contents import Contents
 
@@ -13,8 +13,12 @@ TRIGGERS = "var/lib/dpkg/triggers"
 _ARCHIVE_FIELDS = ("filename:", "size:", "md5sum:", "msdos-filename:")
 
 
-def stanza(package: Contents) -> str:
-    """The package's paragraph in the status file, with an empty line before and after it."""
+def stanza(package: Contents, hashes: Mapping[str, str] | None = None) -> str:
+    """The package's paragraph in the status file, with an empty line before and after it.
+
+    :param hashes: of configuration files that are in place, by path; others are yet to be.
+    """
+    known = hashes or {}
     lines: list[str] = []
     keep = True
     for line in package.text("control").splitlines():
@@ -29,7 +33,8 @@ def stanza(package: Contents) -> str:
     if package.conffiles:
         lines.append("Conffiles:")
         lines += [
-            f" {path} newconffile{f' {flag}' if flag else ''}" for path, flag in package.conffiles
+            f" {path} {known.get(path, 'newconffile')}{f' {flag}' if flag else ''}"
+            for path, flag in package.conffiles
         ]
     return "\n" + "\n".join(lines) + "\n\n"
 

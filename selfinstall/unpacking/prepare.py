@@ -14,6 +14,7 @@ from selfinstall.host import NO_ROOM
 from selfinstall.initramfs.assemble import ExtraFile
 from selfinstall.packages.resolution import Fetched, Step
 from selfinstall.unpacking import contents, write
+from selfinstall.unpacking.base import digests
 from selfinstall.unpacking.rounds import Arranged, Round, arrange, by_dpkg
 from selfinstall.unpacking.view import scan
 
@@ -64,7 +65,10 @@ def prepare(
     else:
         packages = {f.package.filename: contents.read(f) for f in fetched}
         paths = (item.path for package in packages.values() for item in package.items)
-        arranged = arrange(steps, packages, scan(spool, spool_size, paths), status)
+        first = (name for step in steps if step.action == "base" for name in step.packages)
+        hashes = {packages[name].name: digests(packages[name]) for name in first}
+        rootfs = scan(spool, spool_size, paths)
+        arranged = arrange(steps, packages, rootfs, status, hashes=hashes)
     now = int(time.time()) if epoch is None else epoch
     debs = [f for f in fetched if f.package.filename in arranged.left]
     with _writing(out) as stream:

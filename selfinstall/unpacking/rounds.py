@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from selfinstall.packages.resolution import Step
-from selfinstall.unpacking import database, rule
+from selfinstall.unpacking import base, database, rule
 from selfinstall.unpacking.contents import Contents
 from selfinstall.unpacking.view import FILE_TRIGGERS, Node, Rootfs, View
 
@@ -22,8 +22,10 @@ from selfinstall.unpacking.view import FILE_TRIGGERS, Node, Rootfs, View
 class GuestStep:
     """A line of the guest's list: an action and its words."""
 
-    action: Literal["debs", "preinst", "extract", "base", "unpack", "configure", "pending"]
-    words: tuple[str, ...]
+    action: Literal[
+        "debs", "preinst", "extract", "base", "settle", "unpack", "configure", "pending"
+    ]
+    words: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,11 +71,18 @@ class Arranged:
 
 def by_dpkg(steps: Iterable[Step], why: str, names: Iterable[str] = ()) -> Arranged:
     """Everything by the guest's dpkg."""
-    guest = tuple(GuestStep(step.action, step.packages) for step in steps)
+    guest = tuple(one for step in steps for one in _whole(step))
     left = frozenset(
         name for step in guest if step.action in ("base", "unpack") for name in step.words
     )
     return Arranged(steps=_with_debs(guest, left), left=left, reasons=dict.fromkeys(names, why))
+
+
+def _whole(step: Step) -> Iterable[GuestStep]:
+    """A step without help of the host's."""
+    yield GuestStep(step.action, step.packages)
+    if step.action == "base":
+        yield GuestStep("settle")
 
 
 def _with_debs(steps: Sequence[GuestStep], left: Collection[str]) -> tuple[GuestStep, ...]:
@@ -88,6 +97,7 @@ def arrange(
     status: bytes,
     *,
     first_stage: bool = False,
+    hashes: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Arranged:
     """Decide for each package who unpacks it.
 
@@ -97,8 +107,11 @@ def arrange(
     :param status: the rootfs's dpkg status file.
     :param first_stage: whether this is about an empty root, where nothing could run a
         ``preinst`` before files are in place: then only files that meet are an objection.
+    :param hashes: MD5 of the configuration files of a ``base`` step's packages, by package
+        name and path.
     """
-    why = rule.general_objection(rootfs)
+    fresh = any(step.action == "base" for step in steps)
+    why = rule.general_objection(rootfs, fresh=fresh)
     if why is not None:
         return by_dpkg(steps, why, (package.name for package in packages.values()))
     crowd = rule.crowd(packages.values(), rootfs.view, rule.known_packages(status))
@@ -111,9 +124,21 @@ def arrange(
     left: list[str] = []
     reasons: dict[str, str] = {}
     for step in steps:
+        if step.action == "base":
+            chosen = [packages[name] for name in step.packages]
+            against = base.objections(chosen, rootfs.view, hashes or {})
+            reasons |= against
+            inside = [Placed(p, (None,) * len(p.items)) for p in chosen if p.name not in against]
+            if inside:
+                rounds.append(_round(inside, watched, hashes))
+                guest += _steps(rounds[-1], len(rounds))
+            outside = tuple(n for n in step.packages if packages[n].name in against)
+            guest += [GuestStep("base", outside)] if outside else []
+            guest.append(GuestStep("settle"))
+            left += outside
+            continue
         if step.action != "unpack":
             guest.append(GuestStep(step.action, step.packages))
-            left += step.packages if step.action == "base" else ()
             continue
         placed: list[Placed] = []
         rest: list[str] = []
@@ -161,9 +186,14 @@ def _add(package: Contents, view: View) -> None:
         view.add(place, Node(item.type, item.target))
 
 
-def _round(placed: Sequence[Placed], watched: frozenset[str]) -> Round:
+def _round(
+    placed: Sequence[Placed],
+    watched: frozenset[str],
+    hashes: Mapping[str, Mapping[str, str]] | None = None,
+) -> Round:
     contents = [p.contents for p in placed]
-    added = {database.STATUS: "".join(database.stanza(package) for package in contents)}
+    stanzas = (database.stanza(p, (hashes or {}).get(p.name)) for p in contents)
+    added = {database.STATUS: "".join(stanzas)}
     for name, lines in database.triggers(contents, watched).items():
         added[f"{database.TRIGGERS}/{name}"] = lines
     return Round(packages=tuple(placed), added=added)

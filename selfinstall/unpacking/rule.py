@@ -87,12 +87,28 @@ def known_packages(status: bytes) -> frozenset[str]:
     )
 
 
-def general_objection(rootfs: Rootfs) -> str | None:
-    """Why no package at all may be unpacked into that rootfs by the host, None when some may."""
+def general_objection(rootfs: Rootfs, *, fresh: bool = False) -> str | None:
+    """Why no package at all may be unpacked into that rootfs by the host, None when some may.
+
+    :param fresh: whether the guest makes dpkg's database, which is empty, before.
+    """
     if not rootfs.complete:
         return "the rootfs holds too many files to compare"
     if rootfs.leftover is not None:
         return f"dpkg was interrupted there: {rootfs.leftover}"
+    why = None if fresh else _database_objection(rootfs)
+    if why is not None:
+        return why
+    for path, content in rootfs.files.items():
+        if path == CONFIGURATION or path.startswith(CONFIGURATIONS):
+            for line in content.decode("utf-8", "replace").splitlines():
+                words = " ".join(line.replace("=", " ").split())
+                if words and words[0] != "#" and words not in _HARMLESS:
+                    return f"/{path} says {words}"
+    return None
+
+
+def _database_objection(rootfs: Rootfs) -> str | None:
     for folder in DATABASE_FOLDERS:
         node = rootfs.view.get(folder)
         if node is None or node.type != "dir":
@@ -102,12 +118,6 @@ def general_objection(rootfs: Rootfs) -> str | None:
         return f"/{STATUS} is no file"
     if rootfs.files.get(INFO_FORMAT, b"").strip() != b"1":
         return "dpkg's database has another format"
-    for path, content in rootfs.files.items():
-        if path == CONFIGURATION or path.startswith(CONFIGURATIONS):
-            for line in content.decode("utf-8", "replace").splitlines():
-                words = " ".join(line.replace("=", " ").split())
-                if words and words[0] != "#" and words not in _HARMLESS:
-                    return f"/{path} says {words}"
     return None
 
 
@@ -122,12 +132,8 @@ def special_paths(rootfs: Rootfs) -> frozenset[str]:
 
 def objection(package: Contents, others: Crowd, special: frozenset[str]) -> str | None:
     """Why dpkg must unpack that package, its files' places left aside; None when it need not."""
-    if package.odd is not None:
-        return f"it holds {package.odd}"
     if package.name in others.known:
         return "a version of it is or was there"
-    if "md5sums" not in package.control:
-        return "it has no checksums, so dpkg makes them"
     for field in ("Conflicts", "Breaks"):
         # Others that are there satisfy it, as apt removes nothing.
         met = others.upgraded.intersection(order.names(package.fields.get(field, "")))
@@ -135,6 +141,15 @@ def objection(package: Contents, others: Crowd, special: frozenset[str]) -> str 
             return f"it {field.lower()} {min(met)}, which is upgraded"
     if not special.isdisjoint(item.path for item in package.items):
         return "a path of it is diverted or has an owner set"
+    return own_objection(package)
+
+
+def own_objection(package: Contents) -> str | None:
+    """The same by what is in the package alone."""
+    if package.odd is not None:
+        return f"it holds {package.odd}"
+    if "md5sums" not in package.control:
+        return "it has no checksums, so dpkg makes them"
     script = package.text("preinst")
     if script and not script.startswith("#!"):
         return "its preinst is no script"

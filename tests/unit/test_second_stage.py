@@ -177,7 +177,8 @@ def test_the_plan_of_a_first_stage() -> None:
     lines = rendered["dpkg-steps"].splitlines()
     assert lines[0].split() == ["debs"]
     assert lines[1] == "base base-passwd_1.0-1_amd64.deb libc6_1.0-1_amd64.deb"
-    assert lines[2].startswith("unpack kmod")
+    assert lines[2].strip() == "settle"
+    assert lines[3].startswith("unpack kmod")
     assert lines[-1] == "pending"
     assert "Package: libc6\n" in rendered["extended_states"]
     assert "base-passwd" not in rendered["extended_states"]
