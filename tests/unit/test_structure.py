@@ -146,3 +146,9 @@ def test_the_library_of_hooks_reads_no_other_setting() -> None:
     read = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]*)", text)) & make_plan().settings.keys()
     # in_target's; it is part of every layer's key.
     assert read - set().union(*LIBRARY.values()) == {"SOURCE_DATE_EPOCH"}
+
+
+def test_no_two_test_modules_have_the_same_name() -> None:
+    """pytest imports them all as top-level modules when it collects more than one folder."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
