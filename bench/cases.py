@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-Base = Literal["minbase", "complete"]
+Base = Literal["minbase", "complete", "minbase-arm64", "minbase-ppc64el"]
 Kind = Literal["build", "second", "verify"]
 
 
@@ -133,6 +133,18 @@ CASES = {
             tools=(SELFINSTALL, "by-hand"),
         ),
         Case(
+            name="arm64",
+            title="kernel-less, arm64",
+            base="minbase-arm64",
+            tools=(SELFINSTALL,),
+        ),
+        Case(
+            name="ppc64el",
+            title="kernel-less, ppc64el",
+            base="minbase-ppc64el",
+            tools=(SELFINSTALL,),
+        ),
+        Case(
             name="complete+1g",
             title="complete + 1 GB",
             base="complete",
@@ -194,7 +206,7 @@ def guess(case: Case, tool: Tool, known: Mapping[tuple[str, str], float]) -> flo
     if case.kind == "verify":
         return _BOOT_SECONDS
     minbase, complete, each_gb = tool.seconds
-    start = minbase if case.base == "minbase" else complete
+    start = complete if case.base == "complete" else minbase
     return known.get((case.base, tool.name), start) + each_gb * case.extra_gb
 
 

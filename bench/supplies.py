@@ -53,7 +53,7 @@ class Supplies:
             return self._described[case.tarball], False
         base = path = self.base(case)
         if case.extra_gb:
-            path = self._places.work / "tarballs" / f"{tarballs.SUITE}-{case.tarball}.tar.zst"
+            path = self._places.work / "tarballs" / f"{case.tarball}.tar.zst"
             if not path.exists() or path.stat().st_mtime < base.stat().st_mtime:
                 self._say(f"  making {path.name}")
                 tarballs.enlarge(base, path, case.extra_gb * 10**9, case.tarball)
@@ -62,7 +62,7 @@ class Supplies:
 
     def salted(self, case: Case) -> Path:
         """The base tarball and a small file: never the same twice, so that no cache knows it."""
-        path = self._places.work / "tarballs" / f"{tarballs.SUITE}-{case.base}-salted.tar.zst"
+        path = self._places.work / "tarballs" / f"{case.base}-salted.tar.zst"
         tarballs.enlarge(self.base(case), path, 4096, secrets.token_hex(8))
         return path
 

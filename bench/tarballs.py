@@ -15,13 +15,29 @@ from typing import BinaryIO
 
 from bench.cases import Base
 
-#: What mmdebstrap puts into each besides the minbase variant.
-PACKAGES: dict[Base, str] = {
-    "minbase": "systemd-sysv,udev",
-    "complete": "systemd-sysv,udev,linux-image-amd64,initramfs-tools,grub-efi-amd64-bin,"
-    "grub-pc-bin,grub2-common,e2fsprogs,fdisk,zstd,systemd-resolved,dbus",
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Origin:
+    """What mmdebstrap makes a tarball of: a suite's minbase and *packages*.
+
+    :param arch: None for the host's; for others mmdebstrap needs binfmt and qemu-user.
+    """
+
+    suite: str
+    packages: str
+    arch: str | None = None
+
+
+ORIGINS: dict[Base, Origin] = {
+    "minbase": Origin("trixie", "systemd-sysv,udev"),
+    "complete": Origin(
+        "trixie",
+        "systemd-sysv,udev,linux-image-amd64,initramfs-tools,grub-efi-amd64-bin,"
+        "grub-pc-bin,grub2-common,e2fsprogs,fdisk,zstd,systemd-resolved,dbus",
+    ),
+    "minbase-arm64": Origin("trixie", "systemd-sysv,udev", "arm64"),
+    "minbase-ppc64el": Origin("bookworm", "systemd-sysv,udev", "ppc64el"),
 }
-SUITE = "trixie"
 #: Sizes of generated files: log-normal with this median and spread, which gives a mean of
 #: about 30 kB, as a Debian system's /usr has.  Bounded, so that one file is not all of it.
 MEDIAN_BYTES, SPREAD, LARGEST = 4096, 2.0, 64 << 20
@@ -45,7 +61,7 @@ class Tarball:
 
 def base_path(folder: Path, base: Base) -> Path:
     """Where a tarball lies that was there before, or is made."""
-    return folder / f"{SUITE}-{base}.tar.zst"
+    return folder / f"{ORIGINS[base].suite}-{base}.tar.zst"
 
 
 def make_base(path: Path, base: Base) -> None:
@@ -53,6 +69,7 @@ def make_base(path: Path, base: Base) -> None:
 
     :raises subprocess.CalledProcessError: it fails.
     """
+    origin = ORIGINS[base]
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"unfinished-{path.name}")
     subprocess.run(
@@ -60,8 +77,9 @@ def make_base(path: Path, base: Base) -> None:
             "mmdebstrap",
             "--quiet",
             "--variant=minbase",
-            f"--include={PACKAGES[base]}",
-            SUITE,
+            f"--include={origin.packages}",
+            *([f"--arch={origin.arch}"] if origin.arch else []),
+            origin.suite,
             str(unfinished),
         ],
         check=True,

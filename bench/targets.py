@@ -33,6 +33,10 @@ def _ratio(case: str, tool: str) -> Callable[[Summaries], float | None]:
     return lambda found: ratio(found.get((case, SELFINSTALL)), found.get((case, tool)))
 
 
+def _to_amd64(case: str) -> Callable[[Summaries], float | None]:
+    return lambda found: ratio(found.get((case, SELFINSTALL)), found.get(("minbase", SELFINSTALL)))
+
+
 def _qemu_rss(case: str) -> Callable[[Summaries], float | None]:
     def value(found: Summaries) -> float | None:
         summary = found.get((case, SELFINSTALL))
@@ -70,6 +74,15 @@ TARGETS = (
         limit=1.2,
         unit="×",
         value=_ratio("minbase", "by-hand"),
+    ),
+    Target(
+        text="kernel-less arm64 (trixie), to amd64", limit=2, unit="×", value=_to_amd64("arm64")
+    ),
+    Target(
+        text="kernel-less ppc64el (bookworm), to amd64",
+        limit=2,
+        unit="×",
+        value=_to_amd64("ppc64el"),
     ),
     Target(
         text="second build, other host name and size", limit=10, unit="s", value=_wall("second")

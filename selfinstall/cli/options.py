@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import get_args
 
-from selfinstall.arch import all_arches
+from selfinstall.arch import DIRECT, all_arches
 from selfinstall.cachefolder import KINDS
 from selfinstall.cli import values
 from selfinstall.cli.table import Group, Option, Verb
@@ -47,7 +47,9 @@ def _switch(*flags: str, dest: str, switch: bool = True, tally: bool = False, te
 
 
 _LOADERS = ("auto", *sorted({loader.family for loader in all_loaders().values()}), NO_LOADER)
-_FIRMWARES = tuple(dict.fromkeys(f.name for a in all_arches().values() for f in a.firmwares))
+_FIRMWARES = tuple(
+    dict.fromkeys(f.name for a in all_arches().values() for f in (*a.firmwares, DIRECT))
+)
 
 HELP = _switch("-h", "--help", dest="help", text="Show this help and exit.")
 VERSION = _switch("--version", dest="version", text="Show the version and exit.")
