@@ -96,7 +96,6 @@ def arrange(
     rootfs: Rootfs,
     status: bytes,
     *,
-    first_stage: bool = False,
     hashes: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Arranged:
     """Decide for each package who unpacks it.
@@ -105,8 +104,6 @@ def arrange(
     :param packages: by file name, as the steps have them.
     :param rootfs: what is there; its view is used up.
     :param status: the rootfs's dpkg status file.
-    :param first_stage: whether this is about an empty root, where nothing could run a
-        ``preinst`` before files are in place: then only files that meet are an objection.
     :param hashes: MD5 of the configuration files of a ``base`` step's packages, by package
         name and path.
     """
@@ -144,7 +141,7 @@ def arrange(
         rest: list[str] = []
         for name in step.packages:
             package = packages[name]
-            found = _placed(package, rootfs.view, crowd, None if first_stage else special)
+            found = _placed(package, rootfs.view, crowd, special)
             if isinstance(found, str):
                 reasons[package.name] = found
                 rest.append(name)
@@ -164,10 +161,10 @@ def arrange(
 
 
 def _placed(
-    package: Contents, view: View, crowd: rule.Crowd, special: frozenset[str] | None
+    package: Contents, view: View, crowd: rule.Crowd, special: frozenset[str]
 ) -> Placed | str:
     """The package, now part of *view*; or why it must be left to dpkg."""
-    why = package.odd if special is None else rule.objection(package, crowd, special)
+    why = rule.objection(package, crowd, special)
     if why is not None:
         return why
     try:

@@ -23,14 +23,11 @@ class Node:
     target: str = ""
 
 
-_FOLDER = Node("dir")
-
-
 class View:
     """Paths without leading slash and what is there; grows as packages are unpacked."""
 
     def __init__(self, nodes: Mapping[str, Node] | None = None) -> None:
-        self._nodes: dict[str, Node] = {"": _FOLDER}
+        self._nodes: dict[str, Node] = {"": Node("dir")}
         self._folders: dict[str, str | None] = {"": ""}
         for path, node in (nodes or {}).items():
             self.add(path, node)
@@ -168,25 +165,3 @@ def _wanted(member: Member, names: Collection[str]) -> bool:
 
 def _captured(path: str) -> bool:
     return path in CAPTURED or path.startswith(CONFIGURATIONS + "/")
-
-
-def empty_rootfs(aliases: Mapping[str, str]) -> Rootfs:
-    """A root that holds nothing but dpkg's empty database and merged /usr.
-
-    :func:`selfinstall.unpacking.write.write_skeleton` writes it.
-
-    :param aliases: links and their targets, ``bin`` and ``usr/bin`` and so on, for what
-        packages know under both names.
-    """
-    view = View()
-    for path, node in skeleton(aliases).items():
-        view.add(path, node)
-    return Rootfs(view=view, files={INFO_FORMAT: b"1\n"})
-
-
-def skeleton(aliases: Mapping[str, str]) -> dict[str, Node]:
-    """What is in :func:`empty_rootfs`, folders before what is in them."""
-    found = dict.fromkeys((*DATABASE_FOLDERS, "var/lib/dpkg/updates", "usr"), _FOLDER)
-    found |= dict.fromkeys(aliases.values(), _FOLDER)
-    found |= {path: Node("symlink", target) for path, target in aliases.items()}
-    return {**found, STATUS: Node("file"), INFO_FORMAT: Node("file")}

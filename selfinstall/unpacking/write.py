@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import IO, BinaryIO
 
 from selfinstall.packages.resolution import Fetched
 from selfinstall.rootfs.headers import BLOCK, ZERO_BLOCK
 from selfinstall.rootfs.members import Member
-from selfinstall.unpacking import database, view
+from selfinstall.unpacking import database
 from selfinstall.unpacking.contents import Contents, data_members
 from selfinstall.unpacking.rounds import Placed, Round
 
@@ -31,22 +31,6 @@ def write_round(out: BinaryIO, made: Round, mtime: int) -> None:
     for placed in made.packages:
         _write_files(out, placed)
         _write_info(out, placed.contents, mtime)
-    finish(out, start)
-
-
-def write_skeleton(out: BinaryIO, aliases: Mapping[str, str], mtime: int) -> None:
-    """Append the archive of :func:`selfinstall.unpacking.view.empty_rootfs`."""
-    start = out.tell()
-    for path, node in view.skeleton(aliases).items():
-        info = _info(path, 0, mtime)
-        if node.type == "dir":
-            info.type, info.mode = tarfile.DIRTYPE, 0o755
-        elif node.type == "symlink":
-            info.type, info.mode, info.linkname = tarfile.SYMTYPE, 0o777, node.target
-        content = b"1\n" if path == view.INFO_FORMAT else b""
-        info.size = len(content)
-        out.write(_header_of(info))
-        _copy(io.BytesIO(content), out, len(content))
     finish(out, start)
 
 

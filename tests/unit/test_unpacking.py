@@ -19,10 +19,10 @@ from unpacking_helpers import (
 )
 
 from selfinstall.packages.resolution import Fetched, Step
-from selfinstall.unpacking import contents, rule, write
+from selfinstall.unpacking import rule
 from selfinstall.unpacking.prepare import Prepared, prepare
-from selfinstall.unpacking.rounds import Arranged, arrange
-from selfinstall.unpacking.view import Node, View, empty_rootfs, scan
+from selfinstall.unpacking.rounds import Arranged
+from selfinstall.unpacking.view import Node, View, scan
 
 LONG = "usr/share/" + "d" * 90 + "/" + "f" * 120
 
@@ -100,7 +100,10 @@ def everything(folder: Path) -> tuple[Fetched, ...]:
             },
         ),
         make_package(
-            folder, "two", {"usr/share/own/two": "", "usr/share/doc/one/by-two": "", "lib/x": "2"},
+            folder, "two", {
+                "usr/share/own/two": "", "usr/share/doc/one/by-two": "", "lib/x": "2",
+                "bin": "-> usr/bin",
+            },
             control={"triggers": "activate named\n"}, Multi_Arch="same",
             architecture=subprocess.check_output(
                 ["dpkg", "--print-architecture"], text=True).strip(),
@@ -130,45 +133,6 @@ def test_the_same_as_dpkg(tmp_path: Path, configured: bool) -> None:
     for target in (ours, theirs):
         # Takes up what is in triggers/Unincorp and writes the status file anew.
         run_dpkg(target, *(["--configure", "two", "one"] if configured else ["--set-selections"]))
-        forget(target)
-    assert tree(ours) == tree(theirs)
-
-
-ALIASES = {"bin": "usr/bin", "lib": "usr/lib"}
-
-
-def test_into_an_empty_root_as_dpkg_would(tmp_path: Path) -> None:
-    """With merged /usr made first, and a package that brings the same links."""
-    aliases = make_package(
-        tmp_path, "aliases",
-        {"usr/bin/": "", "usr/lib/": "", "bin": "-> usr/bin", "lib": "-> usr/lib"},
-        control={"preinst": "#!/bin/sh\ndpkg-divert --nonsense\n"},
-    )  # fmt: skip
-    fetched = (aliases, *everything(tmp_path))
-    found = arrange(
-        steps_for(*fetched), {f.package.filename: contents.read(f) for f in fetched},
-        empty_rootfs(ALIASES), b"", first_stage=True,
-    )  # fmt: skip
-    assert found.reasons == {} and found.left == frozenset()
-    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    for target in (ours, theirs):
-        target.mkdir()
-        with (tmp_path / "made").open("wb+") as stream:
-            write.write_skeleton(stream, ALIASES, 7)
-            if target == ours:
-                write.write_round(stream, found.rounds[0], 7)
-            stream.seek(0)
-            for _ in range(2 if target == ours else 1):
-                subprocess.run([*EXTRACT, target], stdin=stream, check=True)
-    for path, lines in found.rounds[0].added.items():
-        with (ours / path).open("a") as out:
-            out.write(lines)
-    without_preinst = make_package(tmp_path, "aliases", {"bin": "-> usr/bin", "lib": "-> usr/lib"})
-    run_dpkg(theirs, "--unpack", without_preinst.path, *(f.path for f in fetched[1:]))
-    (ours / "var/lib/dpkg/info/aliases.preinst").unlink()
-    (ours / "var/lib/dpkg/info/aliases.list").write_text("/.\n/bin\n/lib\n")
-    for target in (ours, theirs):
-        run_dpkg(target, "--configure", "aliases", "one", "two")
         forget(target)
     assert tree(ours) == tree(theirs)
 
