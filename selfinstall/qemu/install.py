@@ -29,7 +29,6 @@ class GuestReport:
     """An installation that went well.
 
     :param hooks: (name, seconds by the guest's clock) in the order they ended.
-    :param wall_seconds: from qemu's start to its end.
     :param cpu_seconds: of qemu.
     :param max_rss: of qemu, bytes.
     :param accel: what ran the guest.
@@ -38,7 +37,6 @@ class GuestReport:
     """
 
     hooks: tuple[tuple[str, float], ...]
-    wall_seconds: float
     cpu_seconds: float
     max_rss: int
     accel: AccelName
@@ -108,11 +106,9 @@ def _attempt(
         supervisor = Supervisor(session, attempt, log, stall=stall, drives=machine.drives)
         guest = _Guest(supervisor, hooks, on_event, answers)
         guest.run()
-        wall = supervisor.seconds
     assert session.exit is not None
     return GuestReport(
         hooks=tuple(guest.ended.items()),
-        wall_seconds=wall,
         cpu_seconds=session.exit.cpu_seconds,
         max_rss=session.exit.max_rss,
         accel=attempt.accel,

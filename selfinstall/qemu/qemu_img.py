@@ -1,4 +1,4 @@
-"""qemu-img: make, look at, convert and overlay disk images."""
+"""qemu-img: look at, convert and overlay disk images."""
 
 from __future__ import annotations
 
@@ -31,22 +31,11 @@ class Info:
     :param format: as qemu calls it.
     :param virtual_size: of the disk, bytes.
     :param actual_size: bytes that the file takes on the host.
-    :param backing: the file that it is an overlay of, None when it stands alone.
     """
 
     format: str
     virtual_size: int
     actual_size: int
-    backing: str | None
-
-
-def create(path: Path, format: str, size: int) -> None:
-    """Make an empty image of *size* bytes at *path*.
-
-    :raises HostError: qemu-img is missing, or the place does not take the file.
-    :raises InputError: qemu-img refuses for another reason.
-    """
-    _run(("create", "-q", "-f", format, "--", _absolute(path), str(size)), path)
 
 
 def info(path: Path, format: str | None = None) -> Info:
@@ -65,7 +54,6 @@ def info(path: Path, format: str | None = None) -> Info:
             format=str(facts["format"]),
             virtual_size=int(facts["virtual-size"]),
             actual_size=int(facts.get("actual-size", 0)),
-            backing=facts.get("full-backing-filename") or facts.get("backing-filename"),
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(f"qemu-img tells nonsense about {path}") from error

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,13 @@ def bin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @real
 @pytest.mark.parametrize("format", ["raw", "qcow2", "vmdk", "vhdx", "vdi"])
 @pytest.mark.parametrize("name", ["a.img", "a:b,c d.ü"])
-def test_create_and_info(tmp_path: Path, format: str, name: str) -> None:
-    qemu_img.create(tmp_path / name, format, 8 * MIB)
+def test_info_of_what_convert_made(tmp_path: Path, format: str, name: str) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(bytes(8 * MIB))
+    qemu_img.convert(source, tmp_path / name, source_format="raw", format=format)
     info = qemu_img.info(tmp_path / name, format)
-    assert (info.format, info.virtual_size, info.backing) == (format, 8 * MIB, None)
+    assert (info.format, info.virtual_size) == (format, 8 * MIB)
+    assert 0 <= info.actual_size < 8 * MIB
 
 
 @real
@@ -60,11 +64,15 @@ def test_overlay_is_of_the_image_and_goes(tmp_path: Path) -> None:
     folder.mkdir()
     image = tmp_path / ("n" * 200 + ":,") / ("m" * 200) / "a.img"
     image.parent.mkdir(parents=True)
-    qemu_img.create(image, "raw", MIB)
+    content = b"x" * MIB
+    image.write_bytes(content)
     with qemu_img.overlay(image, "raw", folder) as layer:
         info = qemu_img.info(layer)
         assert (info.format, info.virtual_size) == ("qcow2", MIB)
-        assert Path(info.backing or "").resolve() == image
+        qemu_img.convert(layer, tmp_path / "seen", source_format="qcow2", format="raw")
+        assert (tmp_path / "seen").read_bytes() == content
+        subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 0 0 4k", layer], check=True)
+    assert image.read_bytes() == content
     assert list(folder.iterdir()) == []
 
 
@@ -89,21 +97,21 @@ def test_damaged_image(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.usefixtures("bin")
 def test_missing() -> None:
     with pytest.raises(HostError, match="qemu-img is missing") as caught:
-        qemu_img.create(Path("/x"), "raw", 1)
+        qemu_img.info(Path("/x"))
     assert caught.value.hint == "sudo apt install qemu-utils"
 
 
 def test_full_disk(bin: Path, tmp_path: Path) -> None:
     program(bin, "qemu-img", 'echo "qemu-img: error: No space left on device" >&2; exit 1')
     with pytest.raises(HostError, match="No space left") as caught:
-        qemu_img.create(tmp_path / "a.img", "raw", 1)
+        qemu_img.read_head(tmp_path / "a.img", "raw", tmp_path / "head", 1)
     assert str(tmp_path) in (caught.value.hint or "")
 
 
 def test_refusal_is_one_line(bin: Path, tmp_path: Path) -> None:
     program(bin, "qemu-img", 'printf "qemu-img: one\\ntwo\\n" >&2; exit 1')
     with pytest.raises(InputError) as caught:
-        qemu_img.create(tmp_path / "a.img", "raw", 1)
+        qemu_img.read_head(tmp_path / "a.img", "raw", tmp_path / "head", 1)
     assert caught.value.message == "qemu-img: one"
 
 

@@ -62,7 +62,6 @@ def test_success(tmp_path: Path) -> None:
     report, events = play(tmp_path, GOOD + VERDICT + 'console("bye\\r\\n"); done()')
     assert report.hooks == (("10-a", 0.5), ("20-b", 1.0))
     assert (report.accel, report.manifest, report.qemu_version) == ("tcg", b"a\t1\n", "7.2.0")
-    assert 0 < report.wall_seconds < 10
     assert report.max_rss > 1 << 20
     assert [event.event for event in events] == ["begin", "end", "begin", "progress", "end"]
     log = (tmp_path / "log").read_bytes()
