@@ -11,7 +11,9 @@ import pexpect
 #: Seconds; everything here runs emulated.  Only a failing test waits so long.
 PATIENCE = 600
 SELFINSTALL = [sys.executable, "-m", "selfinstall"]
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>()][0-9A-B]?|\r|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+_ESCAPES = re.compile(
+    r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>()][0-9A-B]?|\r|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
+)
 
 
 class Console:
