@@ -111,6 +111,8 @@ class Collection:
         #: Names of members whose access control lists are extended attributes and no text.
         self.acl_attributes: list[str] = []
         self.acls_left_out = 0
+        #: Permission bits of the root folder; the last member that names it counts.
+        self.root_mode = 0o755
         #: The folder below which a dpkg database lies, when it is not the root.
         self.nested: str | None = None
 
@@ -118,6 +120,8 @@ class Collection:
         """Take from *member* what is needed; its data is the next that *reader* gives."""
         self.members += 1
         self.content_bytes += member.size
+        if not member.path:
+            self.root_mode = member.mode
         if self._layer is not None:
             if initramfs_needs(member):
                 self._layer.add(member)

@@ -114,6 +114,12 @@ def _inspect(
         on_event(Event("warning", STEP, message=_IGNORED))
     if found.acl_texts and found.acls_left_out:
         found.warnings.append(f"{found.acls_left_out} members lose their access control lists")
+    if found.root_mode & 0o005 != 0o005:
+        # As after debootstrap into a folder of mktemp's: the network's services, for one, fail.
+        found.warnings.append(
+            f"only root can enter the root folder (mode {found.root_mode:04o}), so services of "
+            "other users will fail; chmod 755 the folder that was packed, and pack it again"
+        )
     for warning in found.warnings:
         on_event(Event("warning", STEP, message=warning))
     return _conclude(raw, name, found, compression, reader.position)

@@ -273,6 +273,21 @@ def test_more_behind_the_end_is_warned_of(tmp_path: Path) -> None:
     assert [e.event for e in events if e.event not in ("begin", "end", "progress")] == ["warning"]
 
 
+@pytest.mark.parametrize(("mode", "count"), [(0o700, 1), (0o750, 1), (0o755, 0), (0o1777, 0)])
+def test_a_root_that_only_root_can_enter_is_warned_of(
+    tmp_path: Path, mode: int, count: int
+) -> None:
+    root, content = member("./", type=tarfile.DIRTYPE)
+    root.mode = mode
+    path = tmp_path / "rootfs"
+    path.write_bytes(tar([*rootfs(), (root, content)]))
+    events: list[Event] = []
+    inspect(path, on_event=events.append)
+    found = [e.message for e in events if e.event == "warning"]
+    assert len(found) == count
+    assert all("mode 07" in str(message) for message in found)
+
+
 def test_layer_holds_what_an_initramfs_needs(tmp_path: Path) -> None:
     kept = [
         "usr/sbin/mke2fs",
