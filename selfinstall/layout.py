@@ -22,11 +22,18 @@ class Partition:
     :param role: ``bios_grub``, ``esp``, ``prep`` or ``root``.
     :param type: the GPT type GUID.
     :param size: bytes, a multiple of :data:`ALIGNMENT`; 0 for all that is left.
+    :param mark: what its name tells beside its role.
     """
 
     role: str
     type: str
     size: int
+    mark: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name in the table."""
+        return f"{self.role}-{self.mark}" if self.mark else self.role
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +49,7 @@ class PlacedPartition:
     start: int
     size: int
     uuid: str
+    name: str
     attributes: str = ""
 
 
@@ -74,7 +82,7 @@ class Disk:
         ]
         lines += [
             f"start={p.start // SECTOR}, size={p.size // SECTOR}, "
-            f"type={p.type}, uuid={p.uuid.upper()}, name={p.role}"
+            f"type={p.type}, uuid={p.uuid.upper()}, name={p.name}"
             + (f', attrs="{p.attributes}"' if p.attributes else "")
             for p in self.partitions
         ]

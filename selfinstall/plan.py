@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -342,11 +342,25 @@ def place(
                 start=start,
                 size=length,
                 uuid=derived_uuid(seed, f"partition {part.role}"),
+                name=part.name,
                 attributes=root_attributes if part is root else "",
             )
         )
         start += length
     return Disk(size=size, uuid=derived_uuid(seed, "disk"), partitions=tuple(placed))
+
+
+def _partitions(uses: tuple[LoaderUse, ...]) -> Iterator[Partition]:
+    """Those of the boot loaders, in their order.
+
+    A platform that depends on the kernel is told by the partition's name, so that
+    one knows which firmware starts the image.
+    """
+    for name in dict.fromkeys(use.loader for use in uses):
+        own = (use for use in uses if use.loader == name)
+        mark = "-".join(use.target for use in own if use.kernel_architecture)
+        for part in loaders.all_loaders()[name].partitions:
+            yield dataclasses.replace(part, mark=mark)
 
 
 def needed_root_bytes(facts: RootfsFacts, packages: Iterable[Package]) -> int:
@@ -394,9 +408,8 @@ def make(
     required = needed_root_bytes(facts, packages)
     if request.size is None:
         wanted_size = max(wanted_size, 2 * required)
-    parts = (p for d in descriptors for p in d.partitions)
     attributes = ",".join(filter(None, (d.root_attributes for d in descriptors)))
-    disk = place(parts, arch.root_type, wanted_size, seed, attributes)
+    disk = place(_partitions(uses), arch.root_type, wanted_size, seed, attributes)
     if disk.root.size < required:
         total = math.ceil((required + disk.size - disk.root.size) / MIB)
         raise UsageError(

@@ -10,7 +10,7 @@ from typing import Literal
 
 from selfinstall import arch as arches
 from selfinstall import loader as loaders
-from selfinstall.arch import Arch
+from selfinstall.arch import Arch, LoaderUse
 from selfinstall.errors import InputError
 from selfinstall.host import workspace
 from selfinstall.image.label import HEAD_SECTORS
@@ -64,9 +64,17 @@ class ImageFacts:
     def bootable_firmwares(self, arch: Arch) -> tuple[tuple[str, ...], ...]:
         """For each boot loader of *arch* that left its traces here, the firmwares that start it."""
         rows = (
-            use.firmwares for use in arch.loaders if self._holds(loaders.all_loaders()[use.loader])
+            use.firmwares
+            for use in arch.loaders
+            if self._holds(loaders.all_loaders()[use.loader]) and self._tells_of(use)
         )
         return tuple(dict.fromkeys(rows))
+
+    def _tells_of(self, use: LoaderUse) -> bool:
+        """A platform that not all images have must stand in a partition's name (plan.py)."""
+        return use.kernel_architecture is None or any(
+            f"-{use.target}" in p.name for p in self.partitions
+        )
 
     def _holds(self, loader: Loader) -> bool:
         own = {p.type for p in loader.partitions}
