@@ -214,7 +214,9 @@ def append_files(initramfs: Path, files: Iterable[ExtraFile]) -> None:
     :raises HostError: the disk is full.
     """
     entries = [cpio.regular(file.path, file.content, file.mode) for file in files]
-    with room_in(initramfs.parent), initramfs.open("ab") as stream:
+    # Not for appending: copy_file_range(2) refuses such descriptors.
+    with room_in(initramfs.parent), initramfs.open("r+b") as stream:
+        stream.seek(0, os.SEEK_END)
         cpio.write_cpio(stream, cpio.complete(entries))
 
 

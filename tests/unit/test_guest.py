@@ -13,6 +13,7 @@ from plan_helpers import make_facts, make_plan
 from selfinstall import guest
 from selfinstall.arch import Arch, all_arches
 from selfinstall.initramfs.assemble import ExtraFile
+from selfinstall.initramfs.cpio import Region
 from selfinstall.initramfs.hooks import load_hook
 from selfinstall.initramfs.modules import KernelFiles
 from selfinstall.rootfs.tree import Tree
@@ -67,3 +68,18 @@ def test_listing_of_the_initramfs(arch: Arch, tmp_path: Path) -> None:
         for path, entry in found.items()
     ]
     check(f"initramfs-{arch.name}.txt", "\n".join(lines) + "\n")
+
+
+def test_a_payload_is_appended_to_the_initramfs(tmp_path: Path) -> None:
+    """Large contents are copied by the kernel, from one file to the other."""
+    content = bytes(range(256)) * 4096
+    (tmp_path / "rootfs.tar").write_bytes(content)
+    initramfs = tmp_path / "initramfs"
+    initramfs.write_bytes(b"")
+    guest.append_files(initramfs, [ExtraFile("first", 0o644, b"1")])
+    region = Region(tmp_path / "rootfs.tar", 0, len(content))
+    begin = initramfs.stat().st_size
+    guest.append_files(initramfs, [ExtraFile("payload/rootfs.tar", 0o644, region)])
+    found = read_cpio(initramfs.read_bytes()[begin:])
+    assert found["payload/rootfs.tar"].content == content
+    assert read_cpio(initramfs.read_bytes()[:begin])["first"].content == b"1"
