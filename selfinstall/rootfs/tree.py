@@ -11,7 +11,7 @@ import bisect
 import dataclasses
 import functools
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -60,6 +60,35 @@ def normal(path: str) -> str:
     return posixpath.normpath("/" + path).lstrip("/")
 
 
+def follow(path: str, target_of: Callable[[str], str | None]) -> str | None:
+    """Where *path* leads when all symbolic links are followed, whether something is there or not.
+
+    :param target_of: where the link at a path points; None for whatever is no link.
+    :returns: None for links in circles.
+    """
+    done: list[str] = []
+    todo = path.split("/")[::-1]
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            done = done[:-1]
+            continue
+        target = target_of("/".join([*done, part]))
+        if target is None:
+            done.append(part)
+            continue
+        links += 1
+        if links > MAXIMUM_LINKS:
+            return None
+        if target.startswith("/"):
+            done = []
+        todo += target.split("/")[::-1]
+    return "/".join(done)
+
+
 class Tree:
     """A file tree laid over several archives; later layers hide earlier ones."""
 
@@ -75,29 +104,14 @@ class Tree:
 
     def resolve(self, path: str) -> str | None:
         """The path of the file itself, all symbolic links followed; None when it is absent."""
-        done: list[str] = []
-        todo = normal(path).split("/")[::-1]
-        links = 0
-        while todo:
-            part = todo.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                if done:
-                    done.pop()
-                continue
-            entry = self._entries.get("/".join([*done, part]))
-            if entry is not None and entry.type == "symlink":
-                links += 1
-                if links > MAXIMUM_LINKS:
-                    return None
-                if entry.target.startswith("/"):
-                    done = []
-                todo += entry.target.split("/")[::-1]
-                continue
-            done.append(part)
-        found = "/".join(done)
+        found = follow(normal(path), self._target)
+        if found is None:
+            return None
         return found if found in self._entries else self._unmerged(found)
+
+    def _target(self, path: str) -> str | None:
+        entry = self._entries.get(path)
+        return entry.target if entry is not None and entry.type == "symlink" else None
 
     def _unmerged(self, path: str) -> str | None:
         """*path* in the other tree: before merged /usr, packages ship ``lib/x``."""

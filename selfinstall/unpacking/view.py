@@ -9,7 +9,7 @@ from pathlib import Path
 from selfinstall.rootfs.members import Member, Members, MemberType
 from selfinstall.rootfs.readers import RegionReader
 from selfinstall.rootfs.source import label
-from selfinstall.rootfs.tree import MAXIMUM_LINKS
+from selfinstall.rootfs.tree import follow
 
 #: Nodes that are kept of a rootfs.  With more (some 100 MB) packages go through dpkg.
 MAXIMUM_NODES = 300_000
@@ -60,32 +60,16 @@ class View:
     def _folder(self, path: str) -> str | None:
         """:meth:`resolve`, remembered."""
         if path not in self._folders:
-            self._folders[path] = self._resolve(path, MAXIMUM_LINKS)
+            self._folders[path] = self.resolve(path)
         return self._folders[path]
 
     def resolve(self, path: str) -> str | None:
         """Where a path leads when all links are followed, whether something is there or not."""
-        return self._resolve(path, MAXIMUM_LINKS)
+        return follow(path, self._target)
 
-    def _resolve(self, path: str, links: int) -> str | None:
-        done: list[str] = []
-        todo = path.split("/")[::-1]
-        while todo:
-            part = todo.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                done = done[:-1]
-                continue
-            done.append(part)
-            node = self._nodes.get("/".join(done))
-            if node is not None and node.type == "symlink":
-                links -= 1
-                if links < 0:
-                    return None
-                done = [] if node.target.startswith("/") else done[:-1]
-                todo += node.target.split("/")[::-1]
-        return "/".join(done)
+    def _target(self, path: str) -> str | None:
+        node = self._nodes.get(path)
+        return node.target if node is not None and node.type == "symlink" else None
 
     def is_folder(self, place: str | None) -> bool:
         """Whether there is a folder, links followed."""
