@@ -26,7 +26,7 @@ from selfinstall.packages.resolution import Fetched
 from selfinstall.plan import Plan
 from selfinstall.qemu.argv import AccelName, Drive, Machine
 from selfinstall.qemu.emulator import find as find_emulator
-from selfinstall.qemu.firmware import find as find_firmware
+from selfinstall.qemu.firmware import for_installer
 from selfinstall.qemu.install import GuestReport, run_installer
 from selfinstall.render import render
 from selfinstall.request import Request
@@ -322,9 +322,7 @@ def run(
     :raises GuestHung: the guest gave no sign of life.
     """
     emulator = find_emulator(arch, request.qemu)
-    firmware = None
-    if arch.qemu.installer_firmware is not None:
-        firmware = find_firmware(arch.firmware(arch.qemu.installer_firmware), emulator)
+    firmware = for_installer(arch, emulator)
 
     def machine_for(accel: AccelName) -> Machine:
         return Machine(

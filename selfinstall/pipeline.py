@@ -35,8 +35,7 @@ from selfinstall.packages.target import AptInput
 from selfinstall.plan import Needs, Plan
 from selfinstall.qemu import qemu_img
 from selfinstall.qemu.emulator import find as find_emulator
-from selfinstall.qemu.firmware import find as find_firmware
-from selfinstall.qemu.firmware import first_usable
+from selfinstall.qemu.firmware import first_usable, for_installer
 from selfinstall.qemu.install import GuestReport
 from selfinstall.request import Request
 from selfinstall.result import Result
@@ -271,8 +270,7 @@ def _check_host(request: Request, arch: Arch, made: Plan) -> None:
     :raises HostError: something is missing.
     """
     emulator = find_emulator(arch, request.qemu)
-    if arch.qemu.installer_firmware is not None:
-        find_firmware(arch.firmware(arch.qemu.installer_firmware), emulator)
+    for_installer(arch, emulator)
     require_program("qemu-img", "qemu-utils")
     require_program("sfdisk", "fdisk")
     if made.disk.partition("esp") is not None:

@@ -61,6 +61,15 @@ def _too_new(
     )
 
 
+def for_installer(arch: Arch, emulator: Emulator) -> FirmwareFiles | None:
+    """What the architecture's machine needs even under ``-kernel``; None when it needs nothing.
+
+    :raises HostError: as :func:`find`.
+    """
+    name = arch.qemu.installer_firmware
+    return None if name is None else find(arch.firmware(name), emulator)
+
+
 def first_usable(arch: Arch, names: tuple[str, ...], emulator: Emulator) -> str:
     """The first firmware of *names* that the host has and *emulator* can run.
 
