@@ -54,7 +54,6 @@ def read_back(image: Path, tools: Path, arch: Arch, work: Path) -> Path:
             emulator=emulator,
             accel=accel,
             memory=1024,
-            smp=2,
             kernel=kernel,
             initrd=initramfs,
             append=" ".join((f"console={arch.console}", *INSTALLER_ARGS, *arch.installer_args)),
