@@ -90,9 +90,9 @@ INITRAMFS_MODULES = (
 #: MiB of the installer's memory that its system leaves to a payload.  More memory is not
 #: faster: a payload on a disk of its own takes as long as one in memory.
 PAYLOAD_MEMORY = 128
-#: Guest CPUs without ``--smp``.  More are not safe under TCG: with two, qemu 7.2 let one
-#: CPU run into the breakpoint that the kernel sets while it patches its own code
-#: ("Oops: int3" in sched_clock_cpu, one boot of three).
+#: Guest CPUs without ``--smp``.  More are not safe under TCG: with two, qemu 7.2 and 10.0 let
+#: one CPU run into the breakpoint that the kernel sets while it patches its own code ("Oops:
+#: int3" in sched_clock_cpu; one boot of three to one of thirty, as the host is loaded).
 DEFAULT_SMP = 1
 
 
