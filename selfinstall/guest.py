@@ -41,6 +41,7 @@ IMAGE_FILES = (
     "selfinstall-grow-root",
     "selfinstall-grow-root.service",
     "selfinstall-grow-root.init",
+    "selfinstall-boot-writes.init",
     "selfinstall-host-keys.service",
     "selfinstall-host-keys.init",
 )

@@ -602,6 +602,7 @@ def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> d
         "CONSOLE": arch.console,
         "BAUD": str(arch.baud or ""),
         "INIT": plan.init,
+        "BOOT_WRITES": " ".join(f"{path}={word}" for path, word in arch.boot_writes),
         "USER_NAME": request.user or "",
         "SOURCE_DATE_EPOCH": str(request.source_date_epoch or ""),
         "CUSTOMIZE_HOOKS": " ".join(plan.customize_hooks),

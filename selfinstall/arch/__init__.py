@@ -133,6 +133,8 @@ class Arch:
     :param kernel_packages: default kernels; the first that the suite has is taken.  One of
         another architecture (``NAME:ARCH``) comes with that architecture added to dpkg's.
     :param installer_args: kernel arguments that only the installer's kernel gets here.
+    :param boot_writes: paths in sysfs and the word that the image writes there at each boot,
+        where it has such a file.
     :param firmwares: what can start its loaders, in the order of tests.
     :param loaders: the boot loaders, installed in this order.
     """
@@ -149,6 +151,7 @@ class Arch:
     grub_serial: str | None = None
     kernel_packages: tuple[str, ...]
     installer_args: tuple[str, ...] = ()
+    boot_writes: tuple[tuple[str, str], ...] = ()
     firmwares: tuple[Firmware, ...]
     loaders: tuple[LoaderUse, ...]
 

@@ -98,9 +98,8 @@ def boot(image: Path, firmware: str, cell: Cell, log: Path) -> float:
             assert console.run("sed -n s/^VERSION_CODENAME=//p /etc/os-release") == cell.suite
         assert console.run("systemctl is-system-running --wait") == "running"
         assert console.run("dpkg --audit") == ""
-        if cell.restarts:
-            console.child.sendline("reboot")
-            console.login(PASSWORD)
+        console.child.sendline("reboot")
+        console.login(PASSWORD)
         console.power_off()
     finally:
         console.close()
