@@ -15,6 +15,7 @@ from selfinstall.image.export import Exported
 from selfinstall.image.ext4 import read_superblock
 from selfinstall.image.inspect import ImageFacts, ImagePartition, inspect_image
 from selfinstall.qemu import qemu_img
+from selfinstall.rootfs.facts import Init
 
 STEP = "export"
 
@@ -36,7 +37,7 @@ def export(image: Path, *, arch: str | None = None, on_event: OnEvent = ignore) 
     root = _root(facts, chosen)
     with workspace() as work, room_in(work):
         disk = _raw(facts, work, on_event)
-        arguments = _kept(image) or _made(disk, root, chosen)
+        arguments = images.arguments_beside(image) or _made(disk, root, chosen, work)
         found = images.export(disk, root.start, arguments, work)
         placed = images.publish(found, image)
     message = f"kernel {placed.version}, its initramfs and the command line lie beside {image}"
@@ -67,12 +68,7 @@ def _raw(facts: ImageFacts, work: Path, on_event: OnEvent) -> Path:
     return disk
 
 
-def _kept(image: Path) -> str:
-    """The command line that lies beside *image*, empty when there is none."""
-    path = images.names(image)[2]
-    return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
-
-
-def _made(disk: Path, root: ImagePartition, arch: Arch) -> str:
-    words = plan.kernel_arguments(arch, "systemd")
+def _made(disk: Path, root: ImagePartition, arch: Arch, work: Path) -> str:
+    init: Init = "systemd" if images.starts_systemd(disk, root.start, work) else "sysvinit"
+    words = plan.kernel_arguments(arch, init)
     return images.command_line(read_superblock(disk, root.start).uuid, words)

@@ -5,12 +5,13 @@ They are read by the host's debugfs, which needs neither root nor a mount.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from selfinstall.errors import HostError, InputError
@@ -21,6 +22,8 @@ from selfinstall.initramfs.modules import version_key
 
 #: Bytes of a kernel or initramfs; the images are not trusted, and a sparse file may be huge.
 LARGEST = 1 << 30
+#: In the output of debugfs's ``stat``.
+_LINK = re.compile(r'^Fast link dest: "(.*)"$', re.MULTILINE)
 _KERNEL = re.compile(r"vmlinu[xz]-([A-Za-z0-9.+~_-]+)")
 
 
@@ -53,13 +56,30 @@ def names(image: Path) -> tuple[Path, Path, Path]:
     return kernel, initrd, arguments
 
 
+def arguments_beside(image: Path) -> str | None:
+    """The command line that lies beside *image*, None when there is none."""
+    path = names(image)[2]
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
+
+
 def beside(image: Path) -> Exported | None:
     """What lies beside *image*, None when something of it is missing."""
-    kernel, initrd, arguments = names(image)
-    if not (kernel.is_file() and initrd.is_file() and arguments.is_file()):
+    kernel, initrd, _ = names(image)
+    arguments = arguments_beside(image)
+    if arguments is None or not (kernel.is_file() and initrd.is_file()):
         return None
-    text = arguments.read_text(encoding="utf-8", errors="replace")
-    return Exported(kernel=kernel, initrd=initrd, arguments=text.strip())
+    return Exported(kernel=kernel, initrd=initrd, arguments=arguments)
+
+
+def starts_systemd(disk: Path, root_start: int, folder: Path) -> bool:
+    """Whether ``/sbin/init`` in the root file system of a raw *disk* is systemd.
+
+    :param root_start: where the root file system begins, bytes.
+    :param folder: a private one, for scratch.
+    :raises HostError: debugfs is missing or fails.
+    """
+    with _opened(disk, root_start, folder) as source:
+        return source.link("/sbin/init").rpartition("/")[2] == "systemd"
 
 
 def export(disk: Path, root_start: int, arguments: str, folder: Path) -> Exported:
@@ -76,11 +96,7 @@ def export(disk: Path, root_start: int, arguments: str, folder: Path) -> Exporte
             "in its journal only",
             "run it once more (selfinstall boot --write) and power it off from inside",
         )
-    # A name without characters that mean something to debugfs.
-    link = folder / "disk"
-    link.symlink_to(disk.absolute())
-    try:
-        source = _Root(f"{link.name}?offset={root_start}", folder)
+    with _opened(disk, root_start, folder) as source:
         files = source.list("/boot")
         found = [
             (version_key(match[1]), match[1], name)
@@ -92,8 +108,6 @@ def export(disk: Path, root_start: int, arguments: str, folder: Path) -> Exporte
         _, version, name = max(found)
         kernel = source.copy(f"/boot/{name}", "kernel")
         initrd = source.copy(f"/boot/initrd.img-{version}", "initrd")
-    finally:
-        link.unlink()
     packed = kernel.read_bytes()
     if (unpacked := zboot.unpacked(packed, name)) is not packed:
         kernel.write_bytes(unpacked)
@@ -126,6 +140,18 @@ def _place(source: Path, target: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def _opened(disk: Path, root_start: int, folder: Path) -> Iterator[_Root]:
+    """The root file system that begins at byte *root_start*; *folder* takes what is copied."""
+    # A name without characters that mean something to debugfs.
+    link = folder / "disk"
+    link.symlink_to(disk.absolute())
+    try:
+        yield _Root(f"{link.name}?offset={root_start}", folder)
+    finally:
+        link.unlink()
+
+
 class _Root:
     """The root file system, as debugfs(8) shows it."""
 
@@ -143,6 +169,11 @@ class _Root:
             for row in rows
             if len(row) == 8 and row[2].startswith("100") and 0 < int(row[6] or 0) <= LARGEST
         )
+
+    def link(self, path: str) -> str:
+        """Where the symbolic link *path* leads; empty when it is none."""
+        found = _LINK.search(self._run(f"stat {path}"))
+        return found[1] if found else ""
 
     def copy(self, path: str, name: str) -> Path:
         """Copy a file; debugfs's exit status tells nothing, so the file must be there after."""

@@ -43,10 +43,20 @@ TWO_KERNELS = {
 ODD_NAMES = ["a.img", "a b,c?offset=7 ü ß.img", "-R quit.img", "fd:3;x", "ä\udcff.img"]
 
 
-def file_system(disk: Path, start: int, boot: dict[str, bytes] | None) -> None:
-    """An ext4 of 4 MiB at byte *start* of *disk* with these files in /boot; None for no /boot."""
+def file_system(
+    disk: Path, start: int, boot: dict[str, bytes] | None, init: str | None = None
+) -> None:
+    """An ext4 of 4 MiB at byte *start* of *disk* with these files in /boot; None for no /boot.
+
+    :param init: where /sbin/init leads, None when it is a file.
+    """
     root = disk.with_name("root")
-    (root / "etc").mkdir(parents=True)
+    (root / "usr" / "sbin").mkdir(parents=True)
+    (root / "sbin").symlink_to("usr/sbin")
+    if init is None:
+        (root / "usr" / "sbin" / "init").write_bytes(b"init")
+    else:
+        (root / "usr" / "sbin" / "init").symlink_to(init)
     if boot is not None:
         (root / "boot").mkdir()
     for name, content in (boot or {}).items():
@@ -90,7 +100,12 @@ def bare(folder: Path, files: dict[str, bytes] | None = None, start: int = MIB) 
     return disk
 
 
-def image(folder: Path, name: str = "a.img", files: dict[str, bytes] | None = None) -> Path:
+def image(
+    folder: Path,
+    name: str = "a.img",
+    files: dict[str, bytes] | None = None,
+    init: str | None = "../lib/systemd/systemd",
+) -> Path:
     """A disk with a label, as a build makes it."""
     layout = plan.place((), MIPSEL.root_type, 8 * MIB, "seed")
     label = make_label(layout, folder)
@@ -100,7 +115,7 @@ def image(folder: Path, name: str = "a.img", files: dict[str, bytes] | None = No
         stream.write(label.head[: HEAD_SECTORS * SECTOR])
         stream.seek(layout.size - TAIL_SECTORS * SECTOR)
         stream.write(label.tail)
-    file_system(disk, layout.root.start, TWO_KERNELS if files is None else files)
+    file_system(disk, layout.root.start, TWO_KERNELS if files is None else files, init)
     return disk.rename(folder / name)
 
 
@@ -238,6 +253,14 @@ def test_export_of_an_image(tmp_path: Path, format: str) -> None:
     # What somebody wrote there stays.
     path.with_name(f"{path.name}.cmdline").write_text("root=/dev/vda1 quiet\n")
     assert exporting.export(path).arguments == "root=/dev/vda1 quiet"
+
+
+@pytest.mark.parametrize("init", [None, "busybox"])
+def test_cards_keep_their_names_where_no_systemd_looks_after_them(
+    tmp_path: Path, init: str | None
+) -> None:
+    found = exporting.export(image(tmp_path, init=init))
+    assert found.arguments == f"root=UUID={ROOT_UUID} ro console=ttyS0,115200 net.ifnames=0"
 
 
 def test_export_takes_what_was_installed_meanwhile(tmp_path: Path) -> None:
