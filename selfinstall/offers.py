@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 import re
 import subprocess
 
@@ -49,15 +50,39 @@ def best(packages: tuple[str, ...], minimum: tuple[int, int] | None = None) -> O
     return next((offer for offer in ranked if _new_enough(offer.version, minimum)), None)
 
 
-def hint(packages: tuple[str, ...], minimum: tuple[int, int] | None = None) -> str:
-    """One line that says how to get one of *packages*; as :func:`best`."""
+def hint(
+    packages: tuple[str, ...], minimum: tuple[int, int] | None = None, since: str | None = None
+) -> str:
+    """One line that says how to get one of *packages*; as :func:`best`.
+
+    :param since: the first release of Debian that has it, None for every release.
+    """
     offer = best(packages, minimum)
     if offer is not None:
         return offer.command
+    version = "" if minimum is None else f" {minimum[0]}.{minimum[1]} or newer"
+    unknown = f"apt here knows no {packages[0]}{version}"
+    if since is not None:
+        return f"{unknown}: Debian has it from {since} on; install the .deb of {since}"
+    if minimum is None:
+        return f"{unknown}: are the distribution's main sources among apt's?"
+    backports = _backports()
+    if backports is None:
+        return f"{unknown}: install it from a newer release"
     return (
-        f"apt here knows no {packages[0]} that fits: install the .deb of a newer release, or add "
-        "backports to apt's sources (Debian 12: bookworm-backports has qemu, not its firmware)"
+        f"{unknown}: add {backports} to apt's sources, then "
+        f"{Offer(packages[0], suite=backports).command}"
     )
+
+
+def _backports() -> str | None:
+    """The suite of backports for this host; None where it is no release of Debian."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return None
+    name = release.get("VERSION_CODENAME")
+    return f"{name}{_RELUCTANT}" if name and release.get("ID") == "debian" else None
 
 
 def _madison(packages: tuple[str, ...]) -> tuple[Offer, ...] | None:

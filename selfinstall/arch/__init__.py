@@ -81,12 +81,14 @@ class Firmware:
     :param name: ``bios``, ``efi`` …, as ``--firmware`` names it.
     :param title: what people call it (``SeaBIOS``).
     :param package: the Debian package that holds it; None when qemu brings it.
+    :param since: the first release of Debian that has this package; None for bookworm.
     :param files: the builds to look for, best first; empty when qemu brings it.
     """
 
     name: str
     title: str
     package: str | None = None
+    since: str | None = None
     files: tuple[FirmwareFiles, ...] = ()
 
 

@@ -30,6 +30,7 @@ ARCH = Arch(
             title="EDK2",
             # From trixie on.
             package="qemu-efi-loongarch64",
+            since="trixie",
             files=(
                 FirmwareFiles(code="/usr/share/qemu-efi-loongarch64/QEMU_EFI.fd", attach="bios"),
             ),

@@ -27,6 +27,7 @@ ARCH = Arch(
             title="EDK2",
             # From trixie on.
             package="qemu-efi-riscv64",
+            since="trixie",
             files=(
                 FirmwareFiles(
                     code="/usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd",

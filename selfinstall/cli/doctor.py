@@ -86,12 +86,19 @@ def program(names: tuple[str, ...], package: str, purpose: str) -> Finding:
 
 
 def _lacking_package(
-    name: str, detail: str, packages: tuple[str, ...], minimum: tuple[int, int] | None = None
+    name: str,
+    detail: str,
+    packages: tuple[str, ...],
+    *,
+    minimum: tuple[int, int] | None = None,
+    since: str | None = None,
 ) -> Finding:
     """Something that one of *packages* brings, where apt has one that fits."""
     offer = offers.best(packages, minimum)
     if offer is None:
-        return Finding(name=name, ok=False, detail=f"{detail}; {offers.hint(packages, minimum)}")
+        return Finding(
+            name=name, ok=False, detail=f"{detail}; {offers.hint(packages, minimum, since)}"
+        )
     return Finding(
         name=name,
         ok=False,
@@ -106,7 +113,8 @@ def _emulator(arch: Arch) -> tuple[Finding, Emulator | None]:
     try:
         found = emulator.find(arch)
     except HostError as error:
-        return _lacking_package(qemu.program, error.message, qemu.packages, qemu.minimum), None
+        name, packages = qemu.program, qemu.packages
+        return _lacking_package(name, error.message, packages, minimum=qemu.minimum), None
     detail = f"{found.program}, {found.version}"
     return Finding(name=qemu.program, ok=True, detail=detail, package=qemu.packages[0]), found
 
@@ -114,7 +122,8 @@ def _emulator(arch: Arch) -> tuple[Finding, Emulator | None]:
 def _firmware(wanted: Firmware, runner: Emulator | None) -> Finding:
     name, package = wanted.title, wanted.package
     if wanted.files and firmware.present(wanted) is None:
-        return _lacking_package(name, firmware.missing(wanted), (package,) if package else ())
+        packages = (package,) if package else ()
+        return _lacking_package(name, firmware.missing(wanted), packages, since=wanted.since)
     try:
         found = firmware.find(wanted, runner)
     except HostError as error:

@@ -31,12 +31,14 @@ class Emulator:
     :param version: as it tells itself, with the distribution's in brackets: ``7.2.22 (Debian …)``.
     :param number: the version to compare with.
     :param sandbox: whether it was built with seccomp.
+    :param packages: those that hold such an emulator, of the newest release first.
     """
 
     program: str
     version: str
     number: tuple[int, int] = (0, 0)
     sandbox: bool
+    packages: tuple[str, ...] = ()
 
 
 def find(arch: Arch, program: Path | None = None) -> Emulator:
@@ -72,7 +74,13 @@ def find(arch: Arch, program: Path | None = None) -> Emulator:
             f"{path} is version {found[1]}, {arch.name} needs {minimum} or newer",
             f"{_hint(arch)}; or name another build by --qemu or {ENVIRONMENT}{arch.name.upper()}",
         )
-    return Emulator(program=path, version=found[1], number=version, sandbox=sandbox)
+    return Emulator(
+        program=path,
+        version=found[1],
+        number=version,
+        sandbox=sandbox,
+        packages=arch.qemu.packages,
+    )
 
 
 def _hint(arch: Arch) -> str:

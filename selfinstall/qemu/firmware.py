@@ -32,7 +32,8 @@ def find(firmware: Firmware, emulator: Emulator | None = None) -> FirmwareFiles 
         return None
     files = present(firmware)
     if files is None:
-        hint = how_to_install((firmware.package,)) if firmware.package else None
+        package = firmware.package
+        hint = how_to_install((package,), since=firmware.since) if package else None
         raise HostError(missing(firmware), hint)
     if not _runs(files, emulator):
         raise HostError(*_too_new(firmware, files, emulator))
@@ -53,11 +54,11 @@ def _too_new(
 ) -> tuple[str, str]:
     assert emulator is not None and files.minimum is not None
     minimum = ".".join(map(str, files.minimum))
+    get = f"{how_to_install(emulator.packages, files.minimum)}; or " if emulator.packages else ""
     return (
         f"{firmware.title} firmware needs qemu {minimum} or newer, "
         f"{emulator.program} is version {emulator.version}",
-        "install qemu from a newer release or its backports "
-        "(Debian 12: sudo apt install -t bookworm-backports …), or choose another --firmware",
+        f"{get}name another build by --qemu, or another --firmware",
     )
 
 

@@ -1,4 +1,4 @@
-"""Kernel and initramfs beside an image without boot loader keep step with what is installed in it."""
+"""Kernel and initramfs beside an image without boot loader keep step with its packages."""
 
 from __future__ import annotations
 

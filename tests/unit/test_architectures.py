@@ -186,7 +186,11 @@ def test_firmware_needs_a_new_enough_qemu(tmp_path: Path) -> None:
     assert firmware.find(arch.firmware("new")) is not None
     with pytest.raises(HostError, match=r"NEW firmware needs qemu 8\.1 .* 7\.2\.22") as caught:
         firmware.find(arch.firmware("new"), OLD)
-    assert "bookworm-backports" in (caught.value.hint or "")
+    assert caught.value.hint == "name another build by --qemu, or another --firmware"
+    packaged = dataclasses.replace(OLD, packages=("qemu-new", "qemu-old"))
+    with pytest.raises(HostError) as caught:
+        firmware.find(arch.firmware("new"), packaged)
+    assert (caught.value.hint or "").startswith("sudo apt install qemu-new; or name another")
 
 
 def test_the_first_firmware_that_the_host_can_run(tmp_path: Path) -> None:

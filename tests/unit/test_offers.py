@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -52,18 +53,43 @@ def test_best_offer(
 
 
 @pytest.mark.parametrize(
-    ("packages", "minimum"), [(("qemu-efi-riscv64",), None), (RISCV, (11, 0)), ((), None)]
+    ("packages", "minimum", "since", "release", "words"),
+    [
+        (
+            *(("qemu-efi-riscv64",), None, "trixie", {}),
+            "no qemu-efi-riscv64: Debian has it from trixie on; install the .deb of trixie",
+        ),
+        (
+            *(RISCV, (11, 0), None, {"ID": "debian", "VERSION_CODENAME": "bookworm"}),
+            "no qemu-system-riscv 11.0 or newer: add bookworm-backports to apt's sources, then "
+            "sudo apt install -t bookworm-backports qemu-system-riscv",
+        ),
+        (RISCV, (11, 0), None, {"ID": "other", "VERSION_CODENAME": "x"}, "from a newer release"),
+        # testing and sid have no backports.
+        (RISCV, (11, 0), None, {"ID": "debian"}, "from a newer release"),
+        (RISCV, (11, 0), None, None, "from a newer release"),
+        (("ovmf",), None, None, None, "no ovmf: are the distribution's main sources among apt's?"),
+    ],
 )
 def test_nothing_fits(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     packages: tuple[str, ...],
     minimum: tuple[int, int] | None,
+    since: str | None,
+    release: dict[str, str] | None,
+    words: str,
 ) -> None:
+    def os_release() -> dict[str, str]:
+        if release is None:
+            raise FileNotFoundError
+        return release
+
     apt(tmp_path, monkeypatch)
+    monkeypatch.setattr(platform, "freedesktop_os_release", os_release)
     assert offers.best(packages, minimum) is None
-    if packages:
-        assert f"knows no {packages[0]} that fits" in offers.hint(packages, minimum)
+    assert offers.best((), minimum) is None
+    assert words in offers.hint(packages, minimum, since)
 
 
 @pytest.mark.parametrize("answer", [None, "", "N: Unable to locate package x\\n"])
