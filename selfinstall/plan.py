@@ -401,7 +401,7 @@ def make(
     :raises InputError: the tarball is not of the architecture that was asked for.
     """
     check_arch(request, facts)
-    uses = _fitting(request, resolution, arch)
+    uses = _fitting(request, facts, resolution, arch)
     descriptors = {use.loader: loaders.all_loaders()[use.loader] for use in uses}.values()
     wanted_size = request.size or DEFAULT_SIZE
     packages = (*base, *resolution.packages)
@@ -463,10 +463,12 @@ def make(
     return dataclasses.replace(plan, settings=_settings(plan, request, arch, facts))
 
 
-def _fitting(request: Request, resolution: Resolution, arch: Arch) -> tuple[LoaderUse, ...]:
-    """Those of the chosen loaders that can start the kernel."""
+def _fitting(
+    request: Request, facts: RootfsFacts, resolution: Resolution, arch: Arch
+) -> tuple[LoaderUse, ...]:
+    """Those of the chosen loaders that can start a kernel that is there or comes."""
     uses = chosen_loaders(request, arch)
-    there = {arch.name, *foreign(resolution, arch)}
+    there = {arch.name, *foreign(resolution, arch), *(k.architecture for k in facts.kernels)}
     fitting = tuple(use for use in uses if use.kernel_architecture in (None, *there))
     if uses and not fitting:
         raise UsageError(

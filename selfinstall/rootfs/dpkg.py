@@ -20,12 +20,14 @@ class Database:
 
     :param architecture: that of the package ``dpkg``, None when it is not there.
     :param packages: versions by name of packages that are installed or at least unpacked.
+    :param architectures: likewise what they are built for.
     :param unconfigured: names of packages that are unpacked and not wholly configured, sorted.
     :param broken: names of packages of which only a part is there, sorted.
     """
 
     architecture: str | None
     packages: dict[str, str]
+    architectures: dict[str, str]
     unconfigured: tuple[str, ...]
     broken: tuple[str, ...] = ()
 
@@ -74,12 +76,15 @@ def parse_status(status: bytes) -> Database:
             found.append((name, version, fields.get("architecture", ""), state))
     native = next((arch for name, _, arch, _ in found if name == "dpkg"), None)
     packages: dict[str, str] = {}
+    architectures: dict[str, str] = {}
     for name, version, architecture, state in found:
         if state not in _BROKEN and (name not in packages or architecture == native):
             packages[name] = version
+            architectures[name] = architecture
     return Database(
         architecture=native or None,
         packages=packages,
+        architectures=architectures,
         unconfigured=tuple(sorted({name for name, _, _, s in found if s in _UNCONFIGURED})),
         broken=tuple(sorted({name for name, _, _, s in found if s in _BROKEN})),
     )

@@ -16,11 +16,13 @@ class Kernel:
     :param version: as in ``/lib/modules/VERSION``.
     :param image: its path in the rootfs, without leading slash.
     :param initrd: the path of its initrd, None when there is none.
+    :param architecture: that of its package, None when dpkg knows of none.
     """
 
     version: str
     image: str
     initrd: str | None
+    architecture: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import io
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from debian.debian_support import version_compare
@@ -200,8 +201,15 @@ def _compare(one: str, other: str) -> int:
     return result or (one > other) - (one < other)
 
 
-def kernels(found: Collection) -> tuple[Kernel, ...]:
-    """The kernels, newest first; of two images of a version the one in ``/boot``."""
+#: The package of a kernel's image, by its version.
+_KERNEL_PACKAGES = ("linux-image-{}", "linux-image-{}-unsigned", "linux-binary-{}")
+
+
+def kernels(found: Collection, architectures: Mapping[str, str]) -> tuple[Kernel, ...]:
+    """The kernels, newest first; of two images of a version the one in ``/boot``.
+
+    :param architectures: what packages are built for, by their name.
+    """
     images: dict[str, str] = {}
     for pattern in (_IN_MODULES, _IN_BOOT):
         for path in sorted(found.boot_files):
@@ -213,6 +221,9 @@ def kernels(found: Collection) -> tuple[Kernel, ...]:
             version=version,
             image=images[version],
             initrd=initrds[version] if initrds[version] in found.boot_files else None,
+            architecture=next(
+                filter(None, (architectures.get(p.format(version)) for p in _KERNEL_PACKAGES)), None
+            ),
         )
         for version in sorted(images, key=functools.cmp_to_key(_compare), reverse=True)
     )

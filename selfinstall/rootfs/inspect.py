@@ -177,7 +177,7 @@ def _conclude(
         init=findings.init_system(found, frozenset(database.packages), held=bool(held)),
         merged_usr=(found.link("bin") or "").strip("/") == "usr/bin",
         hostname=findings.first_line(found.text("etc/hostname")),
-        kernels=findings.kernels(found),
+        kernels=findings.kernels(found, database.architectures),
         packages=database.packages,
         unconfigured=database.unconfigured,
         sources=sources,

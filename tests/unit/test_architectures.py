@@ -19,18 +19,19 @@ from selfinstall.errors import HostError, InputError, UsageError
 from selfinstall.image.inspect import ImageFacts, ImagePartition
 from selfinstall.layout import BIOS_BOOT, ESP, PREP
 from selfinstall.loader import all_loaders
+from selfinstall.packages.resolution import Resolution
 from selfinstall.qemu import firmware
 from selfinstall.qemu.emulator import Emulator
 from selfinstall.request import Request
-from selfinstall.rootfs.facts import RootfsFacts
+from selfinstall.rootfs.facts import Kernel, RootfsFacts
 from selfinstall.verification import arch_of, machine, usable_firmwares
 
 SOURCE = Path(__file__).parents[2] / "selfinstall"
 each_arch = pytest.mark.parametrize("arch", all_arches().values(), ids=lambda arch: arch.name)
 
 
-def facts_of(arch: Arch | str) -> RootfsFacts:
-    return make_facts(architecture=arch if isinstance(arch, str) else arch.name)
+def facts_of(arch: Arch | str, **changes: object) -> RootfsFacts:
+    return make_facts(architecture=arch if isinstance(arch, str) else arch.name, **changes)
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +127,21 @@ def test_a_64_bit_kernel_brings_64_bit_uefi_to_i386() -> None:
     assert foreign.kernel == "linux-image-amd64:amd64"
     # One EFI partition for both.
     assert [p.role for p in foreign.disk.partitions] == ["bios_grub", "esp", "root"]
+
+
+def test_a_64_bit_kernel_that_is_there_brings_64_bit_uefi_too() -> None:
+    kernel = Kernel(version="6.12-amd64", image="boot/vmlinuz-6.12-amd64", initrd=None)
+    own = make_plan(facts_of("i386", kernels=(kernel,)), Resolution())
+    assert own.settings["GRUB_EFI_TARGETS"] == "i386-efi"
+    kernel = dataclasses.replace(kernel, architecture="amd64")
+    facts = facts_of("i386", kernels=(kernel,))
+    made = make_plan(facts, Resolution())
+    assert made.settings["GRUB_EFI_TARGETS"] == "i386-efi x86_64-efi"
+    assert made.firmwares == (("bios",), ("efi32",), ("efi",))
+    # dpkg knows that architecture already.
+    assert made.settings["FOREIGN_ARCHITECTURES"] == ""
+    needs = plan.needs(Request(tarball=Path("a.tar")), facts, get("i386"))
+    assert "grub-efi-amd64-bin" in needs.wanted and needs.kernels == ()
 
 
 def test_firmware_that_cannot_start_the_kernel() -> None:

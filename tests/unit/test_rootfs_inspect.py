@@ -135,6 +135,22 @@ def test_kernels_newest_first(tmp_path: Path) -> None:
     )
 
 
+def test_whose_kernel_it_is(tmp_path: Path) -> None:
+    status = (
+        stanza("dpkg", arch="i386")
+        + stanza("linux-image-6.1-amd64")
+        + stanza("linux-image-6.1-686-unsigned", arch="i386")
+        + stanza("linux-binary-6.19-amd64")
+        + stanza("linux-headers-5.10")
+    )
+    versions = ("6.1-amd64", "6.1-686", "6.19-amd64", "5.10")
+    extra = [member(f"./boot/vmlinuz-{version}", b"k") for version in versions]
+    found = facts(tmp_path, extra, status=status, program=elf_header(3, 32))
+    assert {k.version: k.architecture for k in found.kernels} == {
+        "6.1-amd64": "amd64", "6.1-686": "i386", "6.19-amd64": "amd64", "5.10": None,
+    }  # fmt: skip
+
+
 INIT = "./usr/sbin/init"
 
 
