@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -614,8 +615,16 @@ def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> d
         "FOREIGN_ARCHITECTURES": " ".join(foreign(plan.resolution, arch)),
         "TARBALL_INITRDS": " ".join(k.version for k in facts.kernels if k.initrd),
         "MENU_HOOKS": " ".join(hook for hook in plan.hooks if hook.startswith(MENU)),
+        # Of all: another loader's packages may be there too, and would make a menu of their own.
+        "MENU_PROGRAMS": _joined(d.menu_programs for d in loaders.all_loaders().values()),
+        "MENU_INPUTS": _joined(loaders.all_loaders()[u.loader].menu_inputs for u in plan.loaders),
         **_targets(plan.loaders),
     }
+
+
+def _joined(rows: Iterable[tuple[str, ...]]) -> str:
+    """All words of all rows once."""
+    return " ".join(dict.fromkeys(itertools.chain.from_iterable(rows)))
 
 
 def _targets(uses: tuple[LoaderUse, ...]) -> dict[str, str]:

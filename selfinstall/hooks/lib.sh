@@ -99,11 +99,3 @@ stand_in() {
 		chmod 755 "$stand_in"
 	done
 }
-
-# has_program NAME: whether the new root has it.
-has_program() {
-	for folder in usr/local/sbin usr/local/bin usr/sbin usr/bin sbin bin; do
-		[ -x "/target/$folder/$1" ] && return 0
-	done
-	return 1
-}

@@ -27,6 +27,10 @@ class Loader:
     :param hooks: the guest's hooks, first its own.
     :param target_setting: the setting in which its hook finds the platforms' names,
         separated by spaces; None when it needs none.
+    :param menu_programs: what packages call to have the boot menu made again.  None of them runs
+        before the loader is there, whichever loader the image gets.
+    :param menu_inputs: files and folders that the menu is made of, beside ``/boot``, without
+        leading slash.
     :param magic: the disk's first bytes once it is installed, where they are its own.
     :param root_attributes: attributes of the root partition, as sfdisk(8) names them.
     """
@@ -38,6 +42,8 @@ class Loader:
     hooks: tuple[str, ...]
     target_setting: str | None = None
     root_attributes: str = ""
+    menu_programs: tuple[str, ...] = ()
+    menu_inputs: tuple[str, ...] = ()
     magic: bytes = b""
 
 

@@ -8,6 +8,8 @@ LOADER = Loader(
     partitions=(),
     packages=("u-boot-menu",),
     hooks=("65-extlinux", "68-extlinux-menu"),
+    menu_programs=("u-boot-update",),
+    menu_inputs=("etc/default", "etc/u-boot-menu"),
     # U-Boot looks at bootable partitions; without any, at the first only (doc/develop/distro.rst).
     root_attributes="LegacyBIOSBootable",
 )

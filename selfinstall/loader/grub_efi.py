@@ -11,5 +11,7 @@ LOADER = Loader(
     partitions=(Partition(role="esp", type=ESP, size=128 << 20),),
     packages=("grub2-common",),
     hooks=("65-grub-efi", "68-grub-config"),
+    menu_programs=("update-grub",),
+    menu_inputs=("etc/default", "etc/grub.d"),
     target_setting="GRUB_EFI_TARGETS",
 )

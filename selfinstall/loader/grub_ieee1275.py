@@ -10,5 +10,7 @@ LOADER = Loader(
     partitions=(Partition(role="prep", type=PREP, size=8 << 20),),
     packages=("grub2-common",),
     hooks=("65-grub-ieee1275", "68-grub-config"),
+    menu_programs=("update-grub",),
+    menu_inputs=("etc/default", "etc/grub.d"),
     target_setting="GRUB_IEEE1275_TARGETS",
 )

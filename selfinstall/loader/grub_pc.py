@@ -9,5 +9,7 @@ LOADER = Loader(
     partitions=(Partition(role="bios_grub", type=BIOS_BOOT, size=1 << 20),),
     packages=("grub2-common",),
     hooks=("65-grub-pc", "68-grub-config"),
+    menu_programs=("update-grub",),
+    menu_inputs=("etc/default", "etc/grub.d"),
     target_setting="GRUB_PC_TARGETS",
 )

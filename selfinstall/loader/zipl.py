@@ -8,6 +8,7 @@ LOADER = Loader(
     partitions=(),
     packages=("s390-tools",),
     hooks=("65-zipl", "68-zipl-map"),
+    menu_inputs=("etc/zipl.conf",),
     # qemu, pc-bios/s390-ccw/bootmap.h: ZIPL_MAGIC
     magic=b"zIPL",
 )

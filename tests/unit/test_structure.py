@@ -15,6 +15,7 @@ from selfinstall import loader
 from selfinstall.arch import all_arches
 from selfinstall.guest import IMAGE_FILES
 from selfinstall.initramfs.hooks import load_hook
+from selfinstall.loader import all_loaders
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "selfinstall"
@@ -89,6 +90,21 @@ def test_no_architecture_is_named_outside_its_file() -> None:
         if path.parent != SOURCE / "arch"
         for number, said in words(path)
         if pattern.search(said)
+    ]
+    assert found == []
+
+
+def test_no_boot_loader_is_named_in_hooks_of_all() -> None:
+    loaders = all_loaders().values()
+    own = {hook for loader in loaders for hook in loader.hooks}
+    names = {n for d in loaders for n in (*d.menu_programs, *d.menu_inputs)} - {"etc/default"}
+    assert names >= {"update-grub", "u-boot-update", "etc/zipl.conf"}
+    found = [
+        f"{hook.name}:{number}: {said}"
+        for hook in HOOKS
+        if hook.name not in own
+        for number, said in words(hook)
+        if any(name in said for name in names)
     ]
     assert found == []
 
