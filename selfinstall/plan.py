@@ -39,6 +39,8 @@ BASE_PACKAGES = ("e2fsprogs", "kmod", "login", "mount", "passwd", "udev")
 #: or where nothing else must be fetched.  fdisk: the root can grow.  zstd: the
 #: distribution's own choice for its initramfs.
 USEFUL_PACKAGES = ("fdisk", "zstd")
+#: What makes an initramfs, the default first: its package, and what packages call to have it done.
+GENERATORS = {"initramfs-tools": "update-initramfs", "dracut": "dracut"}
 #: ``--bootloader`` for kernel and initramfs beside the image.
 NO_LOADER = "none"
 #: The packages of each init system, and what lets it find its network.
@@ -201,8 +203,8 @@ def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
         wanted.append(request.kernel)
     elif not facts.kernels and not _holds_any(facts, arch.kernel_packages):
         kernels = arch.kernel_packages
-    if not any(kernel.initrd for kernel in facts.kernels) and not _has_generator(facts):
-        wanted.append("initramfs-tools")
+    if not any(kernel.initrd for kernel in facts.kernels) and not _has_generator(request, facts):
+        wanted.append(next(iter(GENERATORS)))
     for use in chosen_loaders(request, arch):
         wanted += [use.package] if use.package else []
         wanted += loaders.all_loaders()[use.loader].packages
@@ -218,8 +220,13 @@ def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
     )
 
 
-def _has_generator(facts: RootfsFacts) -> bool:
-    return "initramfs-tools" in facts.packages
+def _has_generator(request: Request, facts: RootfsFacts) -> bool:
+    return not GENERATORS.keys().isdisjoint({*facts.packages, *_included(request)})
+
+
+def _included(request: Request) -> set[str]:
+    """Names of the packages that the request adds, without architecture and version."""
+    return {name.partition(":")[0].partition("=")[0] for name in request.include}
 
 
 def _holds_any(facts: RootfsFacts, names: Iterable[str]) -> bool:
@@ -274,7 +281,7 @@ def chosen_init(request: Request, facts: RootfsFacts | None) -> Init:
     """The init system that the image will have: the rootfs's, an included one, or systemd."""
     if facts is not None and facts.init is not None:
         return facts.init
-    included = {name.partition(":")[0].partition("=")[0] for name in request.include}
+    included = _included(request)
     # openrc needs sysvinit's packages, so it is asked first.
     by_package: tuple[tuple[str, Init], ...] = (
         ("openrc", "openrc"),
@@ -613,6 +620,7 @@ def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> d
         "PREP_PARTITION": str(prep.number) if prep else "",
         "KERNEL_ARGS": " ".join(plan.image_args),
         "FOREIGN_ARCHITECTURES": " ".join(foreign(plan.resolution, arch)),
+        "INITRAMFS_PROGRAMS": " ".join(GENERATORS.values()),
         "TARBALL_INITRDS": " ".join(k.version for k in facts.kernels if k.initrd),
         "MENU_HOOKS": " ".join(hook for hook in plan.hooks if hook.startswith(MENU)),
         # Of all: another loader's packages may be there too, and would make a menu of their own.

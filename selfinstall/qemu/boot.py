@@ -62,13 +62,18 @@ def machine(boot: Boot, accel: AccelName) -> Iterator[Machine]:
             raise HostError(f"cannot make a temporary folder: {error}") from error
         folder = Path(stack.enter_context(temporary))
         image = boot.image.absolute()
+        # What qemu loads itself is first already: on a PC its loader for -kernel has index 0.
+        first = None if boot.direct else 0
         if boot.write:
             drive = Drive(
-                path=image, format=boot.format, serial=SERIAL, bootindex=0, cache="writeback"
+                path=image, format=boot.format, serial=SERIAL, bootindex=first, cache="writeback"
             )
         else:
             layer = stack.enter_context(overlay(image, boot.format, folder))
-            drive = Drive(path=layer, format="qcow2", serial=SERIAL, bootindex=0)
+            drive = Drive(path=layer, format="qcow2", serial=SERIAL, bootindex=first)
+        firmware, needed = boot.firmware, boot.arch.qemu.installer_firmware
+        if boot.direct and needed is not None:
+            firmware = boot.arch.firmware(needed)
         yield Machine(
             arch=boot.arch,
             emulator=boot.emulator,
@@ -78,7 +83,7 @@ def machine(boot: Boot, accel: AccelName) -> Iterator[Machine]:
             kernel=boot.direct.kernel.absolute() if boot.direct else None,
             initrd=boot.direct.initrd.absolute() if boot.direct else None,
             append=boot.direct.arguments if boot.direct else None,
-            firmware=stack.enter_context(firmwares.private(boot.firmware, folder, boot.emulator)),
+            firmware=stack.enter_context(firmwares.private(firmware, folder, boot.emulator)),
             drives=(dataclasses.replace(drive, discard=True),),
             network=boot.network,
         )

@@ -49,6 +49,17 @@ def test_a_complete_tarball_needs_nothing() -> None:
     assert plan.needs(REQUEST, facts, AMD64).nothing
 
 
+def test_a_tarball_or_request_with_dracut_needs_no_other_generator() -> None:
+    facts = make_facts(packages={"dracut": "106-6"})
+    assert "initramfs-tools" not in plan.needs(REQUEST, facts, AMD64).wanted
+    # The two packages do not go together.
+    request = dataclasses.replace(REQUEST, include=("dracut=106-6",))
+    assert "initramfs-tools" not in plan.needs(request, make_facts(), AMD64).wanted
+    # It alone makes no initramfs for a new kernel.
+    core = make_facts(packages={"dracut-core": "106-6"})
+    assert "initramfs-tools" in plan.needs(REQUEST, core, AMD64).wanted
+
+
 def test_one_firmware_needs_one_loader() -> None:
     request = dataclasses.replace(REQUEST, firmware="bios")
     wanted = plan.needs(request, make_facts(), AMD64).wanted

@@ -78,8 +78,10 @@ def verify(arch: Arch, firmware: Firmware) -> Machine:
 
 def direct(arch: Arch) -> Machine:
     plan = make_plan(make_facts(architecture=arch.name), bootloader="none")
+    own = arch.qemu.installer_firmware
     return dataclasses.replace(
-        verify(arch, DIRECT),
+        verify(arch, arch.firmware(own) if own else DIRECT),
+        drives=(dataclasses.replace(OVERLAY, bootindex=None),),
         kernel=Path("/images/a.img.kernel"),
         initrd=Path("/images/a.img.initrd"),
         append=f"root=UUID={plan.root_uuid} ro {' '.join(plan.image_args)}",

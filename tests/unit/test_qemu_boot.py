@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from qemu_helpers import AMD64, FakeQemu
 
-from selfinstall.arch import Firmware, FirmwareFiles
+from selfinstall.arch import DIRECT, Firmware, FirmwareFiles
 from selfinstall.errors import BootFailed, HostError
 from selfinstall.events import Event, ignore
+from selfinstall.image.export import Exported
 from selfinstall.qemu import accel, boot, firmware, login, terminal
 from selfinstall.qemu.boot import Boot
 from selfinstall.qemu.login import BootReport, boot_until_up
@@ -303,3 +304,20 @@ def test_a_writing_boot_opens_the_image_itself(tmp_path: Path) -> None:
 
 def test_keys_are_told() -> None:
     assert "Ctrl-a x" in terminal.HOW_TO_QUIT
+
+
+def test_a_kernel_beside_the_image_is_what_qemu_starts(tmp_path: Path) -> None:
+    fake = FakeQemu(tmp_path, UP)
+    lies = Exported(kernel=tmp_path / "k", initrd=tmp_path / "i", arguments="ro")
+    direct = dataclasses.replace(image(fake, tmp_path), firmware=DIRECT, direct=lies)
+    with boot.machine(direct, "tcg") as made:
+        assert (made.kernel, made.firmware) == (tmp_path / "k", None)
+        # On a PC qemu's own loader for kernels has the index 0, and no two may have the same.
+        assert [drive.bootindex for drive in made.drives] == [None]
+    code = tmp_path / "code.fd"
+    code.touch()
+    firm = Firmware(name="own", title="Own", files=(FirmwareFiles(code=str(code)),))
+    qemu = dataclasses.replace(AMD64.qemu, installer_firmware="own")
+    arch = dataclasses.replace(AMD64, qemu=qemu, firmwares=(firm,))
+    with boot.machine(dataclasses.replace(direct, arch=arch), "tcg") as made:
+        assert made.firmware == firm.files[0]
