@@ -321,7 +321,8 @@ def test_what_the_hook_for_autopkgtest_sets_up(tmp_path: Path, arch: str, init: 
     for path, text in SOURCES.items():
         (tmp_path / "etc" / "apt" / path).write_text(text)
     (tmp_path / "etc" / "inittab").write_text("# inittab\n")
-    run_hook("autopkgtest", tmp_path, arch, init)
+    for _ in range(2):  # A second time changes nothing: images can be adapted again.
+        run_hook("autopkgtest", tmp_path, arch, init)
     files = [f"etc/apt/{path}" for path in SOURCES]
     files += ["etc/inittab", "etc/udev/rules.d/70-autopkgtest.rules"]
     shown = (
@@ -339,6 +340,9 @@ def test_the_settings_for_ssh_are_read_before_all_others(tmp_path: Path, include
     include = "Include /etc/ssh/sshd_config.d/*.conf\n" if included else ""
     config.write_text(f"{include}PasswordAuthentication yes\n".replace("/etc/", f"{tmp_path}/etc/"))
     run_hook("ssh", tmp_path, "amd64", "systemd")
+    once = config.read_text()
+    run_hook("ssh", tmp_path, "amd64", "systemd")
+    assert config.read_text() == once
     lines = [line for line in config.read_text().splitlines() if not line.startswith("#")]
     assert lines[0].startswith("Include" if included else "PasswordAuthentication no")
     assert lines[-1] == "PasswordAuthentication yes"
