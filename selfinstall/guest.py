@@ -24,6 +24,7 @@ from selfinstall.layers.session import Layers
 from selfinstall.packages.cache import Cache, folder_or
 from selfinstall.packages.resolution import Fetched
 from selfinstall.plan import Plan
+from selfinstall.profiles import RESERVED, Profile
 from selfinstall.qemu.argv import AccelName, Drive, Machine
 from selfinstall.qemu.emulator import find as find_emulator
 from selfinstall.qemu.firmware import for_installer
@@ -155,18 +156,54 @@ def _own_files(
 ) -> Iterator[ExtraFile]:
     """What every build has of its own."""
     yield from _rendered(plan, arch, arranged)
+    for path, (content, program) in profile_files(plan, arch, inputs.profiles).items():
+        yield ExtraFile(f"selfinstall/{path}", 0o755 if program else 0o644, content)
     label = make_label(plan.disk, work)
     yield ExtraFile("selfinstall/label.head", 0o644, label.head)
     yield ExtraFile("selfinstall/label.tail", 0o644, label.tail)
     yield from _inputs(plan, inputs)
 
 
-def files_before_layers(plan: Plan, arch: Arch, esp: bytes) -> dict[str, bytes]:
+def profile_files(
+    plan: Plan, arch: Arch, profiles: Iterable[Profile]
+) -> dict[str, tuple[bytes, bool]]:
+    """What *profiles* bring, by the path under ``/selfinstall``, and whether it is a program."""
+    found: dict[str, tuple[bytes, bool]] = {}
+    for profile in profiles:
+        if not profile.acts:
+            continue
+        folder = f"profiles/{profile.name}"
+        settings = {
+            **profile.settings,
+            f"{RESERVED}PROFILE": profile.name,
+            f"{RESERVED}ARCH": arch.name,
+            f"{RESERVED}INIT": plan.init,
+            f"{RESERVED}CONSOLE": arch.console,
+            f"{RESERVED}SECOND_SERIAL": arch.second_serial or "",
+        }
+        text = render("settings.j2", settings=settings)
+        found[f"{folder}/settings"] = text.encode(), False
+        if profile.hook:
+            found[f"{folder}/hook"] = profile.hook, True
+        for path, file in profile.files.items():
+            found[f"{folder}/files/{path}"] = file
+    return found
+
+
+def files_before_layers(
+    plan: Plan, arch: Arch, esp: bytes, profiles: Iterable[Profile] = ()
+) -> dict[str, bytes]:
     """What the hooks find that are no settings and of no build alone, by their path."""
+    brought = profile_files(plan, arch, profiles).items()
     texts = {name: text.encode() for name, text in rendered(plan, arch).items()}
     del texts["settings"]
     shipped = ("init", "lib.sh", *(f"files/{name}" for name in IMAGE_FILES))
-    return {**texts, **{name: static(name) for name in shipped}, "esp.head": esp}
+    return {
+        **texts,
+        **{name: static(name) for name in shipped},
+        **{path: (b"x" if program else b"-") + content for path, (content, program) in brought},
+        "esp.head": esp,
+    }
 
 
 def write_bootable(

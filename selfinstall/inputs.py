@@ -1,12 +1,14 @@
-"""The user's small files (passwords, keys, hook scripts), checked before anything runs."""
+"""The user's small files (passwords, keys, scripts, profiles), checked before anything runs."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 
 from selfinstall.errors import InputError, UsageError
+from selfinstall.profiles import Profile, check_together, folder
 from selfinstall.request import Request
 
 #: Far more than any of these files has; a bound against the wrong file.
@@ -25,10 +27,12 @@ class Inputs:
 
     :param secrets: by the name that the guest's hooks know: ``root-password`` …
     :param customize: the customize hooks' file names and contents, in order.
+    :param profiles: the profiles, in order.
     """
 
     secrets: dict[str, bytes] = dataclasses.field(repr=False)
     customize: tuple[tuple[str, bytes], ...]
+    profiles: tuple[Profile, ...] = ()
 
     @property
     def private(self) -> bool:
@@ -40,7 +44,7 @@ def read_inputs(request: Request) -> Inputs:
     """Read what the request names.
 
     :raises InputError: a file is missing, empty or not what it should be.
-    :raises UsageError: a user's password or name that cannot be.
+    :raises UsageError: a user's password or name that cannot be; unknown profiles.
     """
     if request.user is not None and not USER_NAME.fullmatch(request.user):
         raise UsageError(
@@ -57,9 +61,12 @@ def read_inputs(request: Request) -> Inputs:
             secrets[name] = _password(path)
     if request.ssh_key is not None:
         secrets["ssh-key"] = _ssh_key(request.ssh_key)
+    profiles = folder.read_profiles(request.profiles, folder.own_folder(os.environ))
+    check_together(profiles, request)
     return Inputs(
         secrets=secrets,
         customize=tuple((path.name, _script(path)) for path in request.customize_hooks),
+        profiles=profiles,
     )
 
 

@@ -30,6 +30,7 @@ def make(
         "system": plan.system,
         "suite": plan.suite,
         "tarball": None if plan.from_suite else {"name": facts.name, "sha256": facts.sha256},
+        "profiles": [dataclasses.asdict(used) for used in plan.profiles],
         "seed": plan.seed,
         "format": plan.format,
         "disk": dataclasses.asdict(plan.disk),

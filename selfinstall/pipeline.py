@@ -17,7 +17,7 @@ from pathlib import Path
 from selfinstall import arch as arches
 from selfinstall import guest, manifest, plan, stage, suite
 from selfinstall.arch import Arch
-from selfinstall.errors import GuestFailed, HostError
+from selfinstall.errors import GuestFailed, HostError, InputError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.host import require_program, room_in, temporary_folder, workspace
 from selfinstall.image import export
@@ -33,6 +33,7 @@ from selfinstall.packages.resolution import Fetched, Resolution
 from selfinstall.packages.resolve import resolve
 from selfinstall.packages.target import AptInput
 from selfinstall.plan import Needs, Plan
+from selfinstall.profiles import blamed
 from selfinstall.qemu import qemu_img
 from selfinstall.qemu.emulator import find as find_emulator
 from selfinstall.qemu.firmware import first_usable, for_installer
@@ -176,21 +177,27 @@ def _prepare(
     )
     facts = origin.inspection.facts
     arch = plan.arch_of(facts)
-    needs = plan.needs(request, facts, arch)
+    profiles = inputs.profiles
+    needs = plan.needs(request, facts, arch, profiles)
     second = origin.second_stage
     with _apt_root(request, origin, needs, work, clock) as root:
         resolution = Resolution()
         if root is not None:
             wanted = (*second.wanted, *needs.wanted)
-            resolution = resolve(
-                root, wanted, needs.useful, one_of=needs.kernels, on_event=clock.on_event
-            )
+            try:
+                resolution = resolve(
+                    root, wanted, needs.useful, one_of=needs.kernels, on_event=clock.on_event
+                )
+            except InputError as error:
+                init = plan.chosen_init(request, facts)
+                raise blamed(error, profiles, init) from None
         made = plan.make(
             request,
             facts,
             arch,
             resolution,
             base=second.base,
+            profiles=profiles,
             seed=request.seed
             or plan.content_seed(request, facts, (*second.base, *resolution.packages)),
         )
@@ -201,7 +208,8 @@ def _prepare(
             _check_host(request, arch, made)
             esp = guest.esp_content(made, work)
             with clock.step("layer"):
-                made = layers.start(made, arch, facts, guest.files_before_layers(made, arch, esp))
+                files = guest.files_before_layers(made, arch, esp, profiles)
+                made = layers.start(made, arch, facts, files)
             if root is not None and not layers.begun:
                 root.local |= stage.cut_out(facts.held, spool, work) if request.tarball else {}
                 lacking = Resolution(packages=made.packages[len(fetched) :])

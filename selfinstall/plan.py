@@ -13,11 +13,13 @@ from typing import Literal
 
 from selfinstall import arch as arches
 from selfinstall import loader as loaders
+from selfinstall import profiles as profiling
 from selfinstall.arch import DIRECT, Arch, LoaderUse
 from selfinstall.errors import InputError, UsageError
 from selfinstall.identity import derived_uuid, fat_id
 from selfinstall.layout import ALIGNMENT, MIB, SECTOR, Disk, Partition, PlacedPartition
 from selfinstall.packages.resolution import Package, Resolution, Step
+from selfinstall.profiles import Profile
 from selfinstall.request import STDIN, SUFFIXES, Format, Request, Unpack
 from selfinstall.rootfs.facts import Init, RootfsFacts
 
@@ -160,6 +162,7 @@ class Plan:
     unpack: Unpack
     memory_mib: int
     smp: int
+    profiles: tuple[profiling.Used, ...]
     hooks: tuple[str, ...]
     settings: dict[str, str]
     installer_args: tuple[str, ...]
@@ -190,14 +193,19 @@ class Plan:
         return _describe(self)
 
 
-def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
+def needs(
+    request: Request, facts: RootfsFacts, arch: Arch, profiles: tuple[Profile, ...] = ()
+) -> Needs:
     """What must be added to the rootfs that *facts* describe.
 
-    :raises UsageError: the request names a boot loader or firmware that the architecture has not.
+    :raises UsageError: the request names a boot loader or firmware that the architecture has
+        not, or a profile that is not for the init system.
     """
     wanted = [*BASE_PACKAGES]
+    init = chosen_init(request, facts)
+    profiling.check_init(profiles, init)
     if facts.init is None:
-        wanted += INIT_SYSTEMS[chosen_init(request, facts)]
+        wanted += INIT_SYSTEMS[init]
     kernels: tuple[str, ...] = ()
     if request.kernel is not None:
         wanted.append(request.kernel)
@@ -210,7 +218,10 @@ def needs(request: Request, facts: RootfsFacts, arch: Arch) -> Needs:
         wanted += loaders.all_loaders()[use.loader].packages
     if request.ssh_key is not None:
         wanted.append("openssh-server")
-    useful = [*USEFUL_PACKAGES, *INIT_PACKAGES[chosen_init(request, facts)]]
+    useful = [*USEFUL_PACKAGES, *INIT_PACKAGES[init]]
+    for profile in profiles:
+        wanted += profile.wanted(init)
+        useful += profile.wished(init)
 
     def lacking(names: Iterable[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(n for n in names if n not in facts.packages))
@@ -399,11 +410,13 @@ def make(
     resolution: Resolution,
     *,
     base: tuple[Package, ...] = (),
+    profiles: tuple[Profile, ...] = (),
     seed: str,
 ) -> Plan:
     """Decide everything.
 
     :param base: what the second stage installs before all others.
+    :param profiles: those of the request, read.
     :param seed: what ids are derived from; the request's, or :func:`content_seed`.
     :raises UsageError: options that do not fit; a disk that is too small.
     :raises InputError: the tarball is not of the architecture that was asked for.
@@ -431,6 +444,9 @@ def make(
         for number, _ in enumerate(request.customize_hooks, 1)
     )
     init = chosen_init(request, facts)
+    kernel = request.kernel or (
+        facts.kernels[0].version if facts.kernels else _kernel(arch, resolution)
+    )
     plan = Plan(
         tarball=facts.name,
         from_suite=request.suite is not None,
@@ -453,22 +469,29 @@ def make(
         base=base,
         unconfigured=len(facts.unconfigured),
         resolution=resolution,
-        kernel=request.kernel
-        or (facts.kernels[0].version if facts.kernels else _kernel(arch, resolution)),
+        kernel=kernel,
         payload=payload,
         unpack=request.unpack,
         memory_mib=memory,
         smp=request.smp or DEFAULT_SMP,
-        hooks=_hooks(uses, second_stage=bool(base)),
+        profiles=tuple(profiling.Used(p.name, p.source, p.sha256) for p in profiles),
+        hooks=_hooks(uses, second_stage=bool(base), profiles=any(p.acts for p in profiles)),
         settings={},
         installer_args=(_console(arch), *INSTALLER_ARGS, *arch.installer_args),
-        image_args=kernel_arguments(arch, init),
+        image_args=(
+            *kernel_arguments(arch, init),
+            *dict.fromkeys(argument for p in profiles for argument in p.kernel_args),
+        ),
         customize_hooks=customize,
         customize_files=request.customize_hooks,
         verify=request.verify,
-        warnings=_warnings(facts, packages, init),
+        warnings=(
+            *_warnings(facts, packages, init),
+            *profiling.missed(profiles, request),
+            *profiling.without_modules(profiles, kernel),
+        ),
     )
-    return dataclasses.replace(plan, settings=_settings(plan, request, arch, facts))
+    return dataclasses.replace(plan, settings=_settings(plan, request, arch, facts, profiles))
 
 
 def _fitting(
@@ -539,7 +562,7 @@ def _payload(
     return "disk", memory
 
 
-def _hooks(uses: tuple[LoaderUse, ...], *, second_stage: bool) -> tuple[str, ...]:
+def _hooks(uses: tuple[LoaderUse, ...], *, second_stage: bool, profiles: bool) -> tuple[str, ...]:
     """The guest's hooks in their order, which is that of their names."""
     common = {
         "10-modules",
@@ -559,6 +582,8 @@ def _hooks(uses: tuple[LoaderUse, ...], *, second_stage: bool) -> tuple[str, ...
     }
     if second_stage:
         common.add("42-second-stage")
+    if profiles:
+        common.add("58-profiles")
     descriptors = loaders.all_loaders()
     return tuple(sorted(common.union(*(descriptors[use.loader].hooks for use in uses))))
 
@@ -585,7 +610,9 @@ def _warnings(facts: RootfsFacts, packages: Iterable[Package], init: Init) -> tu
     return tuple(found)
 
 
-def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> dict[str, str]:
+def _settings(
+    plan: Plan, request: Request, arch: Arch, facts: RootfsFacts, profiles: tuple[Profile, ...]
+) -> dict[str, str]:
     """What the hooks read, as their headers declare it."""
     esp = plan.disk.partition("esp")
     prep = plan.disk.partition("prep")
@@ -613,7 +640,8 @@ def _settings(plan: Plan, request: Request, arch: Arch, facts: RootfsFacts) -> d
         "BAUD": str(arch.baud or ""),
         "INIT": plan.init,
         "BOOT_WRITES": " ".join(f"{path}={word}" for path, word in arch.boot_writes),
-        "USER_NAME": request.user or "",
+        "USER_NAME": profiling.user(profiles, request),
+        "PROFILES": " ".join(p.name for p in profiles if p.acts),
         "SOURCE_DATE_EPOCH": str(request.source_date_epoch or ""),
         "CUSTOMIZE_HOOKS": " ".join(plan.customize_hooks),
         "INITRAMFS_MODULES": INITRAMFS_MODULES,
@@ -656,6 +684,7 @@ def _describe(plan: Plan) -> str:
         ),
         ("image", f"{plan.output} ({plan.format}, {size(plan.disk.size)})"),
         ("host name", plan.hostname),
+        *(("profile", f"{used.name} ({used.source})") for used in plan.profiles),
         ("kernel", plan.kernel),
         *(
             (f"partition {p.number}", f"{p.role}, {size(p.size)} at {size(p.start)}, {p.uuid}")

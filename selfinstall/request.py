@@ -49,6 +49,8 @@ class Request:
     :param mirror: an apt URI that replaces those of the tarball's sources.
     :param sources: a sources.list or .sources file that replaces the tarball's.
     :param keyring: an OpenPGP keyring that replaces the tarball's.
+    :param profiles: what the image is made ready for: names of profiles, or paths of one's
+        own, which have a slash.
     :param hostname: the image's host name; None keeps the tarball's or ``debian``.
     :param root_password_file: holds root's password in its first line.
     :param ssh_key: holds public keys for root (and *user*).
@@ -90,6 +92,7 @@ class Request:
     mirror: str | None = None
     sources: Path | None = None
     keyring: Path | None = None
+    profiles: tuple[str, ...] = ()
     hostname: str | None = None
     root_password_file: Path | None = None
     ssh_key: Path | None = None

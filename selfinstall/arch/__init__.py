@@ -128,6 +128,8 @@ class Arch:
     :param root_type: the GPT type of its root partitions (Discoverable Partitions
         Specification); by it an image's architecture is known again.
     :param console: the first serial device.
+    :param second_serial: the second serial port where its machines have one; the kernel
+        may have a node without it.
     :param baud: its speed, for the kernel's and the loader's console.
     :param screen: the kernel's name of the screen console, None where there is none.
     :param grub_terminal: GRUB's terminals; under EFI the firmware's console is the serial one too.
@@ -147,6 +149,7 @@ class Arch:
     qemu: Qemu
     root_type: str
     console: str
+    second_serial: str | None = None
     baud: int | None
     screen: str | None
     grub_terminal: str = "console"

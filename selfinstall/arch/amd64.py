@@ -20,6 +20,7 @@ ARCH = Arch(
     ),
     root_type="4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
     console="ttyS0",
+    second_serial="ttyS1",
     baud=115200,
     screen="tty0",
     grub_terminal="console serial",

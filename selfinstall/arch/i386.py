@@ -23,6 +23,7 @@ ARCH = Arch(
     ),
     root_type="44479540-F297-41B2-9AF7-D131D5F0458A",
     console="ttyS0",
+    second_serial="ttyS1",
     baud=115200,
     screen="tty0",
     grub_terminal="console serial",

@@ -248,6 +248,15 @@ BUILD = Verb(
             title="The system in the image",
             options=(
                 Option(
+                    flags=("--profile",),
+                    dest="profiles",
+                    metavar="NAME,…",
+                    convert=values.profiles,
+                    repeat=True,
+                    help="What to make it ready for: autopkgtest, ssh, cloud, or one of your own "
+                    "(with a slash, its path). Default: plain, nothing.",
+                ),
+                Option(
                     flags=("--hostname",),
                     dest="hostname",
                     metavar="NAME",

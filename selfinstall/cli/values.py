@@ -152,6 +152,14 @@ def packages(text: str) -> tuple[str, ...]:
     return names
 
 
+def profiles(text: str) -> tuple[str, ...]:
+    """Names or paths of profiles between commas."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or "\0" in text:
+        raise _bad(text, "a list of profiles")
+    return names
+
+
 def uri(text: str) -> str:
     """An apt URI: a scheme, a colon, and no blanks."""
     if not _URI.fullmatch(text):

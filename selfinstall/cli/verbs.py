@@ -54,6 +54,7 @@ def to_request(given: dict[str, Any]) -> Request:
     fields = {field.name for field in dataclasses.fields(Request)}
     chosen = {name: value for name, value in given.items() if name in fields}
     chosen["include"] = tuple(name for names in given.get("include", ()) for name in names)
+    chosen["profiles"] = tuple(name for names in given.get("profiles", ()) for name in names)
     chosen["customize_hooks"] = tuple(given.get("customize_hooks", ()))
     chosen["source_date_epoch"] = _from_environment("SOURCE_DATE_EPOCH", values.epoch)
     if "layers_limit" not in given:

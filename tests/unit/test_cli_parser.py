@@ -45,7 +45,7 @@ def test_every_option_arrives() -> None:
         --hostname h --root-password-file rp --ssh-key key --user joe --user-password-file up
         --customize-hook one --customize-hook two --memory 2G --smp 3 --accel tcg --qemu ./q
         --no-verify --stall 9 --seed s --manifest m.json --log l --cache c
-        --no-cache --layers-limit 20G
+        --no-cache --layers-limit 20G --profile ssh,./p --profile cloud
     """
     assert request_of(*line.split()) == Request(
         tarball=Path("a.tar"),
@@ -80,6 +80,7 @@ def test_every_option_arrives() -> None:
         cache=Path("c"),
         use_cache=False,
         layers_limit=20 << 30,
+        profiles=("ssh", "./p", "cloud"),
     )
 
 

@@ -23,7 +23,7 @@ FLAGS = {
     flag for verb in (BUILD, *VERBS.values()) for option in verb.options for flag in option.flags
 }
 #: Options of other programs that the examples show.
-FOREIGN = {"--include", "--foreign", "--configure", "--pending"}
+FOREIGN = {"--include", "--foreign", "--configure", "--pending", "--timeout-reboot"}
 _LONG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 
 
