@@ -327,6 +327,7 @@ def _inputs(plan: Plan, inputs: Inputs) -> Iterator[ExtraFile]:
         yield ExtraFile(f"selfinstall/secrets/{name}", 0o600, content)
     for name, (_, content) in zip(plan.customize_hooks, inputs.customize, strict=True):
         yield ExtraFile(f"selfinstall/customize/{name}", 0o755, content)
+    yield ExtraFile("selfinstall/customize-environment", 0o600, inputs.environment)
 
 
 def _acls(inspection: Inspection) -> Iterator[ExtraFile]:

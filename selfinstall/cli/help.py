@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable, Iterator
 
 from selfinstall.cli.options import BUILD, VERBS
-from selfinstall.cli.table import Option, Verb
+from selfinstall.cli.table import Group, Option, Verb
 
 _WIDTH = 80
 _COLUMN = 30
@@ -25,7 +26,8 @@ EXIT_STATUS = (
 )
 
 
-def _entry(left: str, text: str) -> list[str]:
+def entry(left: str, text: str) -> list[str]:
+    """One thing and what it is, in two columns."""
     lines = textwrap.wrap(text, _WIDTH - _COLUMN)
     if len(left) > _COLUMN - 3:
         return [f"  {left}", *(" " * _COLUMN + line for line in lines)]
@@ -56,14 +58,24 @@ def text(verb: Verb) -> str:
     if verb is BUILD:
         lines += ["", "Verbs:"]
         for other in VERBS.values():
-            lines += _entry(other.name, other.summary)
+            lines += entry(other.name, other.summary)
     if verb.file:
-        lines += ["", "Argument:", *_entry(verb.file, verb.file_help)]
-    for group in verb.groups:
-        lines += ["", f"{group.title}:"]
-        for option in group.options:
-            lines += _entry(_spelling(option), option.help)
+        lines += ["", "Argument:", *entry(verb.file, verb.file_help)]
+    lines += options(verb.groups)
     if verb is BUILD:
-        status = "; ".join(f"{number} {meaning}" for number, meaning in EXIT_STATUS)
-        lines += ["", *textwrap.wrap(f"Exit status: {status}.", _WIDTH)]
+        lines += exit_status()
     return "\n".join(lines)
+
+
+def options(groups: Iterable[Group]) -> Iterator[str]:
+    """The lines on groups of options."""
+    for group in groups:
+        yield from ("", f"{group.title}:")
+        for option in group.options:
+            yield from entry(_spelling(option), option.help)
+
+
+def exit_status() -> list[str]:
+    """The lines on exit statuses."""
+    status = "; ".join(f"{number} {meaning}" for number, meaning in EXIT_STATUS)
+    return ["", *textwrap.wrap(f"Exit status: {status}.", _WIDTH)]

@@ -242,6 +242,14 @@ BUILD = Verb(
                     text="An OpenPGP keyring to use in place of the tarball's "
                     "(with --suite, in place of Debian's).",
                 ),
+                Option(
+                    flags=("--apt-proxy",),
+                    dest="apt_proxy",
+                    metavar="URI",
+                    convert=values.proxy,
+                    help="The proxy for downloads, or DIRECT for none. Default: that of the "
+                    "host's apt.",
+                ),
             ),
         ),
         Group(
@@ -284,6 +292,14 @@ BUILD = Verb(
                     "--user-password-file",
                     dest="user_password_file",
                     text="Holds that user's password in its first line.",
+                ),
+                Option(
+                    flags=("--image-apt-proxy",),
+                    dest="image_apt_proxy",
+                    metavar="URI|host",
+                    convert=values.proxy_or_host,
+                    help="The proxy of its own apt; host for the one that downloads go through. "
+                    "Default: none.",
                 ),
                 _path(
                     "--customize-hook",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from selfinstall.cli.options import BUILD, VERBS
@@ -32,14 +32,15 @@ class Command:
         return self.given.get(name, default)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Raises :class:`UsageError` where argparse would print and exit."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message.removeprefix("argument "), self.epilog or _SEE_HELP)
 
 
-def _add(parser: argparse.ArgumentParser, option: Option) -> None:
+def add(parser: argparse.ArgumentParser, option: Option) -> None:
+    """Teach *parser* an option of the table."""
     keywords: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS}
     if option.tally:
         keywords |= {"action": "count"}
@@ -55,28 +56,28 @@ def _see_help(verb: Verb) -> str:
     return _SEE_HELP if verb is BUILD else f"selfinstall {verb.name} --help"
 
 
-def _parser(verb: Verb) -> _Parser:
-    parser = _Parser(prog="selfinstall", add_help=False, allow_abbrev=False, epilog=_see_help(verb))
+def _parser(verb: Verb) -> Parser:
+    parser = Parser(prog="selfinstall", add_help=False, allow_abbrev=False, epilog=_see_help(verb))
     for option in verb.options:
-        _add(parser, option)
+        add(parser, option)
     if verb.file:
         # Not required here: --help works without it; parse() asks for it afterwards.
         parser.add_argument("file", metavar=verb.file, nargs="?", type=verb.convert)
     return parser
 
 
-def _unknown_option(verb: Verb, word: str) -> UsageError:
+def unknown_option(options: Iterable[Option], word: str, hint: str) -> UsageError:
+    """What is wrong with *word*, and the option that may have been meant, else *hint*."""
     flag = word.partition("=")[0]
-    flags = [flag for option in verb.options for flag in option.flags]
+    flags = [flag for option in options for flag in option.flags]
     near = difflib.get_close_matches(flag, flags, n=1, cutoff=0.8)
-    hint = f"did you mean {near[0]}?" if near else _see_help(verb)
-    return UsageError(f"unknown option {flag!r}", hint)
+    return UsageError(f"unknown option {flag!r}", f"did you mean {near[0]}?" if near else hint)
 
 
 def _refuse_strays(verb: Verb, strays: Sequence[str]) -> None:
     for word in strays:
         if word.startswith("-") and word not in ("-", "--"):
-            raise _unknown_option(verb, word)
+            raise unknown_option(verb.options, word, _see_help(verb))
     if not strays:
         return
     if verb is BUILD:

@@ -7,9 +7,10 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from selfinstall.cli.parser import Command, parse
+from selfinstall.cli.parser import Command
+from selfinstall.cli.parser import parse as parse_own
 from selfinstall.cli.signals import interruptible
 from selfinstall.cli.streams import OutputClosed, printable, put
 from selfinstall.errors import GuestFailed, HostError, Interrupted, SelfinstallError
@@ -77,7 +78,8 @@ def _report_bug(error: BaseException, *, trace: bool) -> int:
     return BUG
 
 
-def _perform(command: Command) -> int:
+def perform_own(command: Command) -> int:
+    """Do what one of selfinstall's own verbs does, or tell of it; the exit status."""
     from selfinstall.cli import help, verbs
 
     if command.get("help"):
@@ -95,12 +97,16 @@ def _version() -> str:
     return VERSION
 
 
-def _guarded(arguments: Sequence[str]) -> int:
+def _guarded(
+    arguments: Sequence[str],
+    parse: Callable[[Sequence[str]], Command],
+    perform: Callable[[Command], int],
+) -> int:
     trace = os.environ.get("SELFINSTALL_DEBUG", "") not in ("", "0")
     try:
         command = parse(arguments)
         trace = trace or command.get("verbose", 0) > 1
-        return _perform(command)
+        return perform(command)
     except SelfinstallError as error:
         return _report(error)
     except OutputClosed:
@@ -119,11 +125,19 @@ def _guarded(arguments: Sequence[str]) -> int:
         return _report_bug(error, trace=trace)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Do what *arguments* (without the program's name) say; the exit status."""
+def run(
+    arguments: Sequence[str],
+    parse: Callable[[Sequence[str]], Command] = parse_own,
+    perform: Callable[[Command], int] = perform_own,
+) -> int:
+    """Do what *arguments* (without the program's name) say; the exit status.
+
+    :param parse: what they mean; those of other programs than ``selfinstall`` differ.
+    :param perform: does it.
+    """
     try:
         with interruptible():
-            return _guarded(arguments)
+            return _guarded(arguments, parse, perform)
     except Interrupted as error:
         # The signal came while an error was being told.
         return error.exit_status

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from selfinstall import arch
+from selfinstall.errors import UsageError
+from selfinstall.packages import proxy as proxies
 from selfinstall.qemu.argv import Forward
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -165,6 +167,19 @@ def uri(text: str) -> str:
     if not _URI.fullmatch(text):
         raise _bad(text, "a URI such as http://mirror.example.org/debian")
     return text
+
+
+def proxy(text: str) -> str:
+    """A proxy's URI, or ``DIRECT``."""
+    try:
+        return proxies.checked(text)
+    except UsageError as error:
+        raise _bad(text, f"a proxy's URI, {error.hint}") from None
+
+
+def proxy_or_host(text: str) -> str:
+    """A proxy's URI, or ``host``."""
+    return text if text == proxies.HOST else proxy(text)
 
 
 def architecture_name(text: str) -> str:
