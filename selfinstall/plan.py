@@ -166,6 +166,7 @@ class Plan:
     image_args: tuple[str, ...]
     customize_hooks: tuple[str, ...]
     customize_files: tuple[Path, ...]
+    network: bool
     verify: bool
     warnings: tuple[str, ...]
 
@@ -219,6 +220,8 @@ def needs(
     for profile in profiles:
         wanted += profile.wanted(init)
         useful += profile.wished(init)
+    if _network(request):
+        wanted.append("iproute2")
 
     def lacking(names: Iterable[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(n for n in names if n not in facts.packages))
@@ -226,6 +229,11 @@ def needs(
     return Needs(
         wanted=(*lacking(wanted), *request.include), useful=lacking(useful), kernels=kernels
     )
+
+
+def _network(request: Request) -> bool:
+    """Whether the guest has a network card."""
+    return request.customize_network and bool(request.customize_hooks)
 
 
 def _has_generator(facts: RootfsFacts) -> bool:
@@ -476,6 +484,7 @@ def make(
         ),
         customize_hooks=customize,
         customize_files=request.customize_hooks,
+        network=_network(request),
         verify=request.verify,
         warnings=(
             *_warnings(facts, packages, init),
@@ -633,6 +642,7 @@ def _settings(
         "PROFILES": " ".join(p.name for p in profiles if p.acts),
         "SOURCE_DATE_EPOCH": str(request.source_date_epoch or ""),
         "CUSTOMIZE_HOOKS": " ".join(plan.customize_hooks),
+        "CUSTOMIZE_NETWORK": "yes" if plan.network else "",
         "INITRAMFS_MODULES": INITRAMFS_MODULES,
         "PREP_PARTITION": str(prep.number) if prep else "",
         "KERNEL_ARGS": " ".join(plan.image_args),
@@ -679,6 +689,7 @@ def _describe(plan: Plan) -> str:
         ("guest", f"{plan.memory_mib} MiB, {plan.smp} CPU{'s' if plan.smp > 1 else ''}"),
         ("hooks", " ".join(plan.hooks)),
         *(("customize", str(path)) for path in plan.customize_files),
+        *((("network", "for the customize hooks"),) if plan.network else ()),
         ("kernel args", " ".join(plan.image_args)),
         *((("to finish", f"{plan.unconfigured} packages"),) if plan.unconfigured else ()),
         *((("base", f"{len(plan.base)} packages to install first"),) if plan.base else ()),

@@ -62,6 +62,7 @@ class Request:
     :param user_password_file: holds that user's password in its first line.
     :param customize_hooks: scripts run in the image's root, natively, in order.
     :param customize_environment: names and values of further variables in their environment.
+    :param customize_network: whether they reach the network (as user-mode qemu gives it).
     :param memory: the guest's memory in MiB; None to let the plan decide.
     :param smp: the guest's CPUs; None to let the plan decide.
     :param accel: the accelerator.
@@ -107,6 +108,7 @@ class Request:
     user_password_file: Path | None = None
     customize_hooks: tuple[Path, ...] = ()
     customize_environment: tuple[tuple[str, str], ...] = ()
+    customize_network: bool = False
     memory: int | None = None
     smp: int | None = None
     accel: Accel = "auto"

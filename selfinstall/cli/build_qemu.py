@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,22 @@ DEFAULTS: dict[str, Any] = {
     "image_apt_proxy": "host",
 }
 #: Options of ``selfinstall`` that are taken too.
-_ALSO = ("cache", "use_cache", "memory", "smp", "accel", "qemu", "stall", "verify", "dry_run")
+_ALSO = (
+    "include",
+    "packages",
+    "kernel",
+    "root_password_file",
+    "ssh_key",
+    "cache",
+    "use_cache",
+    "memory",
+    "smp",
+    "accel",
+    "qemu",
+    "stall",
+    "verify",
+    "dry_run",
+)
 _ALSO_OUTPUT = ("manifest", "log", "json", "quiet", "verbose", "help", "version")
 
 
@@ -157,9 +173,10 @@ def help_text() -> str:
 
     return "\n".join(
         (
-            f"usage: {PROGRAM} [options] RELEASE IMAGE [MIRROR [ARCHITECTURE [SCRIPT [SIZE]]]]",
+            f"usage: {PROGRAM} [options] RELEASE IMAGE",
+            f"       {PROGRAM} RELEASE IMAGE [MIRROR [ARCH [SCRIPT [SIZE]]]]",
             "",
-            PROGRAM_VERB.summary,
+            *textwrap.wrap(PROGRAM_VERB.summary, 80),
             "",
             "Arguments:",
             *help.entry("RELEASE", "The Debian suite."),
@@ -176,7 +193,7 @@ def _parser() -> Parser:
     for option in PROGRAM_VERB.options:
         add(parser, option)
     for dest, name, convert in _REQUIRED:
-        parser.add_argument(f"argument-{dest}", metavar=name, nargs="?", type=convert)
+        parser.add_argument(f"argument-{dest}", metavar=name, type=convert)
     by_dest = {option.dest: option for option in OWN.options}
     for dest in _DEPRECATED:
         option = by_dest[dest]
@@ -191,17 +208,15 @@ def parse(arguments: Sequence[str]) -> Command:
 
     :raises UsageError: for what is unknown, impossible, or lacks.
     """
+    for option in PROGRAM_VERB.options:
+        if option.dest in ("help", "version") and {*option.flags} & {*arguments}:
+            return Command(PROGRAM_VERB, {option.dest: True})
     parsed, strays = _parser().parse_known_args(list(arguments))
     for word in strays:
         if word.startswith("-") and word not in ("-", "--"):
             raise unknown_option(PROGRAM_VERB.options, word, _SEE_HELP)
         raise UsageError(f"one argument too many: {word!r}", _SEE_HELP)
     given = {name: value for name, value in vars(parsed).items() if value is not None}
-    if given.get("help") or given.get("version"):
-        return Command(PROGRAM_VERB, given)
-    for dest, name, _ in _REQUIRED:
-        if f"argument-{dest}" not in given:
-            raise UsageError(f"no {name} given", f"{PROGRAM} RELEASE IMAGE")
     for number, dest in enumerate(_DEPRECATED, 3):
         if dest in given and f"argument-{dest}" in given:
             raise UsageError(
@@ -220,7 +235,7 @@ def to_build(command: Command, environment: Mapping[str, str], folder: Path) -> 
     """
     given = {**DEFAULTS, **command.given}
     given |= BOOT["efi" if given.pop("efi", False) else given.pop("boot", "auto")]
-    given["include"] = (INIT[given.pop("init", "auto")],)
+    given["include"] = (*given.get("include", ()), INIT[given.pop("init", "auto")])
     proxy = _proxy(given, environment)
     if proxy is not None:
         given["apt_proxy"] = proxy
@@ -230,6 +245,7 @@ def to_build(command: Command, environment: Mapping[str, str], folder: Path) -> 
     script = given.pop("script", None)
     if script is not None:
         given["customize_hooks"] = (_with_interpreter(script, folder),)
+        given["customize_network"] = True
         given["customize_environment"] = tuple(_for_script(given, environment).items())
     return Command(BUILD, given)
 

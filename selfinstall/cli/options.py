@@ -307,6 +307,19 @@ BUILD = Verb(
                     repeat=True,
                     text="A script to run in the image's root, natively; several run in order.",
                 ),
+                Option(
+                    flags=("--customize-env",),
+                    dest="customize_environment",
+                    metavar="NAME=VALUE",
+                    convert=values.assignment,
+                    repeat=True,
+                    help="A variable for these scripts. May be given several times.",
+                ),
+                _switch(
+                    "--customize-network",
+                    dest="customize_network",
+                    text="Let these scripts reach the network; the image then has iproute2.",
+                ),
             ),
         ),
         Group(

@@ -37,6 +37,7 @@ _INCLUDE = re.compile(
 _FORWARD = re.compile(r"([0-9]{1,5}):([0-9]{1,5})")
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]{1,30}")
 _SUITE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([^\n\0]*)")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+")
 
 Convert = Callable[[str], object]
@@ -167,6 +168,14 @@ def uri(text: str) -> str:
     if not _URI.fullmatch(text):
         raise _bad(text, "a URI such as http://mirror.example.org/debian")
     return text
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """A variable's name and value, as ``NAME=VALUE``."""
+    match = _ASSIGNMENT.fullmatch(text)
+    if match is None:
+        raise _bad(text, "a variable's name and value, as NAME=VALUE in one line")
+    return match[1], match[2]
 
 
 def proxy(text: str) -> str:

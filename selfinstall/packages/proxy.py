@@ -27,7 +27,7 @@ _SETTING = re.compile(
 #: The schemes that apt knows; nothing that would end its quotes.
 _URI = re.compile(r'(https?|socks5h)://[^\s"/]+/?', re.IGNORECASE)
 _LOOPBACK = re.compile(
-    r"(://(?:[^@/]*@)?)(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?=[:/]|$)", re.IGNORECASE
+    r"(://(?:[^@/]*@)?)(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?=(?::\d+)?/?$)", re.IGNORECASE
 )
 
 
