@@ -66,6 +66,8 @@ class Job:
             suite=self.suite,
             arch=self.architecture,
             profiles=("autopkgtest",),
+            # Else sbuild installs them for each package anew.
+            include=("build-essential", "fakeroot"),
             mirror=self.mirror,
             output=self.image,
             format="qcow2",
@@ -162,7 +164,7 @@ def parse(arguments: Sequence[str]) -> tuple[Job, Path | None]:
     parser.add_argument("source", type=Path, metavar="DSC")
     parser.add_argument("--arch", default="amd64", help="default: %(default)s")
     parser.add_argument("--images", type=Path, default=Path.home() / ".cache/sbuild")
-    parser.add_argument("--results", type=Path, default=Path("."))
+    parser.add_argument("--results", type=Path, default=Path())
     parser.add_argument("--mirror", help="default: that of the host's apt")
     parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
     parser.add_argument("--reboot-timeout", type=int, default=60, metavar="SECONDS")
