@@ -46,7 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "format": "qcow2",
     "size": 25 << 30,
     "hostname": "host",
-    "profiles": ("autopkgtest",),
+    "profiles": [("autopkgtest",)],
     "image_apt_proxy": "host",
 }
 #: Options of ``selfinstall`` that are taken too.

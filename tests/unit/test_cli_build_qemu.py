@@ -29,6 +29,7 @@ PLAIN = Request(
     size=25 * G,
     hostname="host",
     image_apt_proxy="host",
+    profiles=("autopkgtest",),
 )
 
 
