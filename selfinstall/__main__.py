@@ -32,16 +32,13 @@ def _flush() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def main(program: Callable[[Sequence[str]], int] = run) -> int:
-    """Run the command line that this process was started with; its exit status.
-
-    :param program: what its words are given to.
-    """
+def main(act: Callable[[Sequence[str]], int] = run) -> int:
+    """Run the command line that this process was started with; its exit status."""
     _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names are bytes; those that are no text come out as they went in.
         sys.stdout.reconfigure(errors="surrogateescape")
-    status = program(sys.argv[1:])
+    status = act(sys.argv[1:])
     _flush()
     return status
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfinstall.cli import run as cli
 from selfinstall.cli import values
 from selfinstall.cli.options import BUILD
 from selfinstall.cli.parser import Command, Parser, add, unknown_option
-from selfinstall.cli.streams import put
+from selfinstall.cli.run import guarded
 from selfinstall.cli.table import Group, Option, Verb
 from selfinstall.errors import InputError, UsageError
 from selfinstall.host import workspace
@@ -154,8 +151,11 @@ OWN = Group(
 )
 PROGRAM_VERB = Verb(
     name=PROGRAM,
-    summary="Build an image for autopkgtest-virt-qemu, as autopkgtest-build-qemu does; no root, "
-    "no binfmt, any architecture.",
+    command=PROGRAM,
+    summary="Build an image for autopkgtest-virt-qemu: no root, no binfmt, any architecture.",
+    file="RELEASE IMAGE",
+    file_help="The Debian suite, and the image to make, in qcow2 format. What may follow are old "
+    "ways to give --mirror, --arch, --script and --size.",
     groups=(
         OWN,
         Group(title="Options of selfinstall", options=_of_build(_ALSO)),
@@ -165,26 +165,6 @@ PROGRAM_VERB = Verb(
 #: Positional arguments: the later ones are old ways to give an option.
 _REQUIRED = (("suite", "RELEASE", values.suite), ("output", "IMAGE", values.path))
 _DEPRECATED = ("mirror", "arch", "script", "size")
-
-
-def help_text() -> str:
-    """What ``--help`` prints."""
-    from selfinstall.cli import help
-
-    return "\n".join(
-        (
-            f"usage: {PROGRAM} [options] RELEASE IMAGE",
-            f"       {PROGRAM} RELEASE IMAGE [MIRROR [ARCH [SCRIPT [SIZE]]]]",
-            "",
-            *textwrap.wrap(PROGRAM_VERB.summary, 80),
-            "",
-            "Arguments:",
-            *help.entry("RELEASE", "The Debian suite."),
-            *help.entry("IMAGE", "The image to make, in qcow2 format."),
-            *help.options(PROGRAM_VERB.groups),
-            *help.exit_status(),
-        )
-    )
 
 
 def _parser() -> Parser:
@@ -214,7 +194,7 @@ def parse(arguments: Sequence[str]) -> Command:
     parsed, strays = _parser().parse_known_args(list(arguments))
     for word in strays:
         if word.startswith("-") and word not in ("-", "--"):
-            raise unknown_option(PROGRAM_VERB.options, word, _SEE_HELP)
+            raise unknown_option(PROGRAM_VERB, word)
         raise UsageError(f"one argument too many: {word!r}", _SEE_HELP)
     given = {name: value for name, value in vars(parsed).items() if value is not None}
     for number, dest in enumerate(_DEPRECATED, 3):
@@ -274,7 +254,7 @@ def _sources(environment: Mapping[str, str], folder: Path) -> Path | None:
         return None
     deb822 = any(line.startswith("Types:") for line in text.splitlines())
     path = folder / ("apt.sources" if deb822 else "apt.list")
-    path.write_text(f"{text}\n")
+    path.write_text(f"{text}\n", "utf-8", "surrogateescape")
     return path
 
 
@@ -316,16 +296,13 @@ def _for_script(given: Mapping[str, Any], environment: Mapping[str, str]) -> dic
 
 
 def perform(command: Command) -> int:
-    """Do what the command says; the exit status."""
-    if command.get("help"):
-        put(sys.stdout, help_text())
-        return 0
-    if command.get("version"):
-        return cli.perform_own(command)
+    """Build what the command asks for; the exit status."""
+    from selfinstall.cli import verbs
+
     with workspace() as folder:
-        return cli.perform_own(to_build(command, os.environ, folder))
+        return verbs.build(to_build(command, os.environ, folder))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Do what *arguments* (without the program's name) say; the exit status."""
-    return cli.run(arguments, parse, perform)
+    return guarded(lambda: parse(arguments), perform)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
 
 from selfinstall.cli.options import BUILD, VERBS
-from selfinstall.cli.table import Group, Option, Verb
+from selfinstall.cli.table import Option, Verb
 
 _WIDTH = 80
 _COLUMN = 30
@@ -26,8 +25,7 @@ EXIT_STATUS = (
 )
 
 
-def entry(left: str, text: str) -> list[str]:
-    """One thing and what it is, in two columns."""
+def _entry(left: str, text: str) -> list[str]:
     lines = textwrap.wrap(text, _WIDTH - _COLUMN)
     if len(left) > _COLUMN - 3:
         return [f"  {left}", *(" " * _COLUMN + line for line in lines)]
@@ -42,11 +40,11 @@ def _spelling(option: Option) -> str:
 
 def _usage(verb: Verb) -> list[str]:
     if verb is not BUILD:
-        words = ["selfinstall", verb.name, verb.file, "[options]"]
+        words = [verb.command, verb.file, "[options]"]
         return ["usage: " + " ".join(word for word in words if word)]
     lines = ["usage: selfinstall --tarball FILE|- [-o IMAGE] [options]"]
     lines += [
-        "       " + " ".join(w for w in ("selfinstall", v.name, v.file, "[options]") if w)
+        "       " + " ".join(w for w in (v.command, v.file, "[options]") if w)
         for v in VERBS.values()
     ]
     return lines
@@ -58,24 +56,14 @@ def text(verb: Verb) -> str:
     if verb is BUILD:
         lines += ["", "Verbs:"]
         for other in VERBS.values():
-            lines += entry(other.name, other.summary)
+            lines += _entry(other.name, other.summary)
     if verb.file:
-        lines += ["", "Argument:", *entry(verb.file, verb.file_help)]
-    lines += options(verb.groups)
-    if verb is BUILD:
-        lines += exit_status()
-    return "\n".join(lines)
-
-
-def options(groups: Iterable[Group]) -> Iterator[str]:
-    """The lines on groups of options."""
-    for group in groups:
-        yield from ("", f"{group.title}:")
+        lines += ["", "Argument:", *_entry(verb.file, verb.file_help)]
+    for group in verb.groups:
+        lines += ["", f"{group.title}:"]
         for option in group.options:
-            yield from entry(_spelling(option), option.help)
-
-
-def exit_status() -> list[str]:
-    """The lines on exit statuses."""
-    status = "; ".join(f"{number} {meaning}" for number, meaning in EXIT_STATUS)
-    return ["", *textwrap.wrap(f"Exit status: {status}.", _WIDTH)]
+            lines += _entry(_spelling(option), option.help)
+    if verb is BUILD:
+        status = "; ".join(f"{number} {meaning}" for number, meaning in EXIT_STATUS)
+        lines += ["", *textwrap.wrap(f"Exit status: {status}.", _WIDTH)]
+    return "\n".join(lines)

@@ -137,6 +137,7 @@ _MACHINE = (ARCH, ACCEL, MEMORY, SMP, QEMU)
 
 BUILD = Verb(
     name="build",
+    command="selfinstall",
     summary="Build an image out of a Debian rootfs tarball, or of a suite's packages.",
     groups=(
         Group(
@@ -395,6 +396,7 @@ BUILD = Verb(
 
 BOOT = Verb(
     name="boot",
+    command="selfinstall boot",
     summary="Run an image by its own firmware and boot loader, console on the terminal.",
     file="IMAGE",
     file_help="The image. It stays as it is: a throw-away overlay takes what is written.",
@@ -426,6 +428,7 @@ BOOT = Verb(
 
 VERIFY = Verb(
     name="verify",
+    command="selfinstall verify",
     summary="Boot a throw-away overlay of an image until its system is up.",
     file="IMAGE",
     file_help="The image; it is only read.",
@@ -437,6 +440,7 @@ VERIFY = Verb(
 
 EXPORT = Verb(
     name="export",
+    command="selfinstall export",
     summary="Copy kernel and initramfs out of an image to where boot and verify find them.",
     file="IMAGE",
     file_help="The image, of a system that is not running; it is only read.",
@@ -445,6 +449,7 @@ EXPORT = Verb(
 
 INSPECT = Verb(
     name="inspect",
+    command="selfinstall inspect",
     summary="Tell what a tarball or an image holds.",
     file="FILE",
     file_help="A rootfs tarball, - for one on standard input, or a disk image.",
@@ -453,12 +458,14 @@ INSPECT = Verb(
 
 ARCHES = Verb(
     name="arches",
+    command="selfinstall arches",
     summary="List the architectures and what this host has for each.",
     groups=(_OUTPUT_DOCUMENT,),
 )
 
 DOCTOR = Verb(
     name="doctor",
+    command="selfinstall doctor",
     summary="Tell what this host lacks and the command that installs it.",
     groups=(
         Group(
@@ -479,6 +486,7 @@ DOCTOR = Verb(
 
 CACHE_VERB = Verb(
     name="cache",
+    command="selfinstall cache",
     summary="List what earlier builds left for later ones, or remove it.",
     file="list|clear",
     file_help="What to do: list what there is, or clear it.",

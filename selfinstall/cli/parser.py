@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from selfinstall.cli.options import BUILD, VERBS
@@ -53,7 +53,7 @@ def add(parser: argparse.ArgumentParser, option: Option) -> None:
 
 
 def _see_help(verb: Verb) -> str:
-    return _SEE_HELP if verb is BUILD else f"selfinstall {verb.name} --help"
+    return f"{verb.command} --help"
 
 
 def _parser(verb: Verb) -> Parser:
@@ -66,18 +66,19 @@ def _parser(verb: Verb) -> Parser:
     return parser
 
 
-def unknown_option(options: Iterable[Option], word: str, hint: str) -> UsageError:
-    """What is wrong with *word*, and the option that may have been meant, else *hint*."""
+def unknown_option(verb: Verb, word: str) -> UsageError:
+    """What is wrong with *word*, and which option may have been meant."""
     flag = word.partition("=")[0]
-    flags = [flag for option in options for flag in option.flags]
+    flags = [flag for option in verb.options for flag in option.flags]
     near = difflib.get_close_matches(flag, flags, n=1, cutoff=0.8)
-    return UsageError(f"unknown option {flag!r}", f"did you mean {near[0]}?" if near else hint)
+    hint = f"did you mean {near[0]}?" if near else _see_help(verb)
+    return UsageError(f"unknown option {flag!r}", hint)
 
 
 def _refuse_strays(verb: Verb, strays: Sequence[str]) -> None:
     for word in strays:
         if word.startswith("-") and word not in ("-", "--"):
-            raise unknown_option(verb.options, word, _see_help(verb))
+            raise unknown_option(verb, word)
     if not strays:
         return
     if verb is BUILD:
@@ -89,16 +90,23 @@ def _refuse_strays(verb: Verb, strays: Sequence[str]) -> None:
     raise UsageError(f"one argument too many: {strays[0]!r}", _see_help(verb))
 
 
+def read(verb: Verb, words: Sequence[str]) -> Command:
+    """The command that *words* behind *verb* stand for; what lacks is not looked at.
+
+    :raises UsageError: for what is unknown or impossible.
+    """
+    parsed, strays = _parser(verb).parse_known_args(list(words))
+    _refuse_strays(verb, strays)
+    return Command(verb, vars(parsed))
+
+
 def parse(arguments: Sequence[str]) -> Command:
     """The command that *arguments* (without the program's name) stand for.
 
     :raises UsageError: for what is unknown, impossible, or lacks.
     """
     verb = VERBS.get(arguments[0], BUILD) if arguments else BUILD
-    rest = arguments if verb is BUILD else arguments[1:]
-    parsed, strays = _parser(verb).parse_known_args(list(rest))
-    command = Command(verb, vars(parsed))
-    _refuse_strays(verb, strays)
+    command = read(verb, arguments if verb is BUILD else arguments[1:])
     if command.get("help") or command.get("version"):
         return command
     if verb is BUILD and not {"tarball", "suite"} & command.given.keys():
@@ -107,5 +115,5 @@ def parse(arguments: Sequence[str]) -> Command:
             "selfinstall --tarball rootfs.tar.zst -o disk.img, or selfinstall --suite trixie",
         )
     if verb.file and command.get("file") is None:
-        raise UsageError(f"no {verb.file} given", f"selfinstall {verb.name} {verb.file}")
+        raise UsageError(f"no {verb.file} given", f"{verb.command} {verb.file}")
     return command
