@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Callable, Sequence
 
 from selfinstall.cli.run import run
 
@@ -31,15 +32,22 @@ def _flush() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def main() -> int:
+def main(act: Callable[[Sequence[str]], int] = run) -> int:
     """Run the command line that this process was started with; its exit status."""
     _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names are bytes; those that are no text come out as they went in.
         sys.stdout.reconfigure(errors="surrogateescape")
-    status = run(sys.argv[1:])
+    status = act(sys.argv[1:])
     _flush()
     return status
+
+
+def build_qemu() -> int:
+    """The program ``selfinstall-build-qemu``."""
+    from selfinstall.cli import build_qemu
+
+    return main(build_qemu.run)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from selfinstall.packages.cache import Cache, folder_or
 from selfinstall.packages.resolution import Fetched
 from selfinstall.plan import Plan
 from selfinstall.profiles import RESERVED, Profile
-from selfinstall.qemu.argv import AccelName, Drive, Machine
+from selfinstall.qemu.argv import AccelName, Drive, Machine, Network
 from selfinstall.qemu.emulator import find as find_emulator
 from selfinstall.qemu.firmware import for_installer
 from selfinstall.qemu.install import GuestReport, run_installer
@@ -328,6 +328,7 @@ def _inputs(plan: Plan, inputs: Inputs) -> Iterator[ExtraFile]:
         yield ExtraFile(f"selfinstall/secrets/{name}", 0o600, content)
     for name, (_, content) in zip(plan.customize_hooks, inputs.customize, strict=True):
         yield ExtraFile(f"selfinstall/customize/{name}", 0o755, content)
+    yield ExtraFile("selfinstall/customize-environment", 0o600, inputs.environment)
 
 
 def _acls(inspection: Inspection) -> Iterator[ExtraFile]:
@@ -374,6 +375,7 @@ def run(
             initrd=assembled.initramfs,
             append=" ".join(plan.installer_args),
             drives=tuple(_drives(plan, assembled, disk)),
+            network=Network() if plan.network else None,
         )
 
     return run_installer(

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from selfinstall.errors import InputError, UsageError
+from selfinstall.packages import hostapt, proxy
 from selfinstall.profiles import Profile, check_together, folder
 from selfinstall.request import Request
 
@@ -19,6 +20,7 @@ SSH_KEY = re.compile(
 )
 #: useradd(8)'s rule in Debian, narrowed to what needs no quoting anywhere.
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,16 +30,20 @@ class Inputs:
     :param secrets: by the name that the guest's hooks know: ``root-password`` …
     :param customize: the customize hooks' file names and contents, in order.
     :param profiles: the profiles, in order.
+    :param environment: what those hooks find in their environment, a line for each variable.
     """
 
     secrets: dict[str, bytes] = dataclasses.field(repr=False)
     customize: tuple[tuple[str, bytes], ...]
     profiles: tuple[Profile, ...] = ()
+    environment: bytes = b""
 
     @property
     def private(self) -> bool:
         """Whether the image will hold something that others must not read."""
-        return bool({"root-password", "user-password"} & self.secrets.keys())
+        passwords = bool({"root-password", "user-password"} & self.secrets.keys())
+        # A proxy's URI may hold one (``http://NAME:PASSWORD@…``).
+        return passwords or b"@" in self.secrets.get("apt-proxy", b"")
 
 
 def read_inputs(request: Request) -> Inputs:
@@ -63,11 +69,31 @@ def read_inputs(request: Request) -> Inputs:
         secrets["ssh-key"] = _ssh_key(request.ssh_key)
     profiles = folder.read_profiles(request.profiles, folder.own_folder(os.environ))
     check_together(profiles, request)
+    if settings := _image_proxy(request):
+        secrets["apt-proxy"] = settings.encode()
     return Inputs(
         secrets=secrets,
         customize=tuple((path.name, _script(path)) for path in request.customize_hooks),
+        environment=b"".join(_assignment(*pair) for pair in request.customize_environment),
         profiles=profiles,
     )
+
+
+def _image_proxy(request: Request) -> str:
+    """The settings of the image's apt."""
+    if request.apt_proxy is not None:
+        proxy.checked(request.apt_proxy)
+    if request.image_apt_proxy is None:
+        return ""
+    if request.image_apt_proxy != proxy.HOST:
+        proxy.checked(request.image_apt_proxy)
+    return hostapt.image_proxy(request.image_apt_proxy, request.apt_proxy)
+
+
+def _assignment(name: str, value: str) -> bytes:
+    if not _VARIABLE.fullmatch(name) or any(char in value for char in "\n\0"):
+        raise UsageError(f"{name!r} cannot be a variable of the customize hooks with this value")
+    return f"{name}={value}\n".encode("utf-8", "surrogateescape")
 
 
 def _read(path: Path, what: str) -> bytes:

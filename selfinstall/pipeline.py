@@ -234,6 +234,7 @@ def _from_tarball(request: Request, work: Path, clock: Clock, *, spool: Path | N
         sources_file=request.sources,
         keyring=request.keyring,
         packages_dir=request.packages,
+        proxy=request.apt_proxy,
         held=second.rest,
     )
     return Origin(inspection=inspection, second_stage=second, apt=apt)

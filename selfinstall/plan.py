@@ -169,6 +169,7 @@ class Plan:
     image_args: tuple[str, ...]
     customize_hooks: tuple[str, ...]
     customize_files: tuple[Path, ...]
+    network: bool
     verify: bool
     warnings: tuple[str, ...]
 
@@ -222,6 +223,8 @@ def needs(
     for profile in profiles:
         wanted += profile.wanted(init)
         useful += profile.wished(init)
+    if _network(request):
+        wanted.append("iproute2")
 
     def lacking(names: Iterable[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(n for n in names if n not in facts.packages))
@@ -238,6 +241,11 @@ def _has_generator(request: Request, facts: RootfsFacts) -> bool:
 def _included(request: Request) -> set[str]:
     """Names of the packages that the request adds, without architecture and version."""
     return {name.partition(":")[0].partition("=")[0] for name in request.include}
+
+
+def _network(request: Request) -> bool:
+    """Whether the guest has a network card."""
+    return request.customize_network and bool(request.customize_hooks)
 
 
 def _holds_any(facts: RootfsFacts, names: Iterable[str]) -> bool:
@@ -484,6 +492,7 @@ def make(
         ),
         customize_hooks=customize,
         customize_files=request.customize_hooks,
+        network=_network(request),
         verify=request.verify,
         warnings=(
             *_warnings(facts, packages, init),
@@ -644,6 +653,7 @@ def _settings(
         "PROFILES": " ".join(p.name for p in profiles if p.acts),
         "SOURCE_DATE_EPOCH": str(request.source_date_epoch or ""),
         "CUSTOMIZE_HOOKS": " ".join(plan.customize_hooks),
+        "CUSTOMIZE_NETWORK": "yes" if plan.network else "",
         "INITRAMFS_MODULES": INITRAMFS_MODULES,
         "PREP_PARTITION": str(prep.number) if prep else "",
         "KERNEL_ARGS": " ".join(plan.image_args),
@@ -699,6 +709,7 @@ def _describe(plan: Plan) -> str:
         ("guest", f"{plan.memory_mib} MiB, {plan.smp} CPU{'s' if plan.smp > 1 else ''}"),
         ("hooks", " ".join(plan.hooks)),
         *(("customize", str(path)) for path in plan.customize_files),
+        *((("network", "for the customize hooks"),) if plan.network else ()),
         ("kernel args", " ".join(plan.image_args)),
         *((("to finish", f"{plan.unconfigured} packages"),) if plan.unconfigured else ()),
         *((("base", f"{len(plan.base)} packages to install first"),) if plan.base else ()),

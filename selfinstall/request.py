@@ -51,12 +51,18 @@ class Request:
     :param keyring: an OpenPGP keyring that replaces the tarball's.
     :param profiles: what the image is made ready for: names of profiles, or paths of one's
         own, which have a slash.
+    :param apt_proxy: the proxy of all downloads, or ``DIRECT`` for none; None for the one of
+        the host's apt.
+    :param image_apt_proxy: the proxy of the image's own apt: a URI, or ``host`` for that of the
+        downloads.  One on the host's loopback is named as guests see it.  None for none.
     :param hostname: the image's host name; None keeps the tarball's or ``debian``.
     :param root_password_file: holds root's password in its first line.
     :param ssh_key: holds public keys for root (and *user*).
     :param user: an ordinary user to make.
     :param user_password_file: holds that user's password in its first line.
     :param customize_hooks: scripts run in the image's root, natively, in order.
+    :param customize_environment: names and values of further variables in their environment.
+    :param customize_network: whether they reach the network (as user-mode qemu gives it).
     :param memory: the guest's memory in MiB; None to let the plan decide.
     :param smp: the guest's CPUs; None to let the plan decide.
     :param accel: the accelerator.
@@ -93,12 +99,16 @@ class Request:
     sources: Path | None = None
     keyring: Path | None = None
     profiles: tuple[str, ...] = ()
+    apt_proxy: str | None = None
+    image_apt_proxy: str | None = None
     hostname: str | None = None
     root_password_file: Path | None = None
     ssh_key: Path | None = None
     user: str | None = None
     user_password_file: Path | None = None
     customize_hooks: tuple[Path, ...] = ()
+    customize_environment: tuple[tuple[str, str], ...] = ()
+    customize_network: bool = False
     memory: int | None = None
     smp: int | None = None
     accel: Accel = "auto"

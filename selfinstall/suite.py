@@ -69,6 +69,7 @@ def apt_input(request: Request, files: dict[str, bytes]) -> AptInput:
         sources_file=request.sources,
         keyring=request.keyring,
         packages_dir=request.packages,
+        proxy=request.apt_proxy,
     )
 
 

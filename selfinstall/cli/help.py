@@ -40,11 +40,11 @@ def _spelling(option: Option) -> str:
 
 def _usage(verb: Verb) -> list[str]:
     if verb is not BUILD:
-        words = ["selfinstall", verb.name, verb.file, "[options]"]
+        words = [verb.command, verb.file, "[options]"]
         return ["usage: " + " ".join(word for word in words if word)]
     lines = ["usage: selfinstall --tarball FILE|- [-o IMAGE] [options]"]
     lines += [
-        "       " + " ".join(w for w in ("selfinstall", v.name, v.file, "[options]") if w)
+        "       " + " ".join(w for w in (v.command, v.file, "[options]") if w)
         for v in VERBS.values()
     ]
     return lines

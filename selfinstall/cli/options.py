@@ -137,6 +137,7 @@ _MACHINE = (ARCH, ACCEL, MEMORY, SMP, QEMU)
 
 BUILD = Verb(
     name="build",
+    command="selfinstall",
     summary="Build an image out of a Debian rootfs tarball, or of a suite's packages.",
     groups=(
         Group(
@@ -242,6 +243,14 @@ BUILD = Verb(
                     text="An OpenPGP keyring to use in place of the tarball's "
                     "(with --suite, in place of Debian's).",
                 ),
+                Option(
+                    flags=("--apt-proxy",),
+                    dest="apt_proxy",
+                    metavar="URI",
+                    convert=values.proxy,
+                    help="The proxy for downloads, or DIRECT for none. Default: that of the "
+                    "host's apt.",
+                ),
             ),
         ),
         Group(
@@ -285,11 +294,32 @@ BUILD = Verb(
                     dest="user_password_file",
                     text="Holds that user's password in its first line.",
                 ),
+                Option(
+                    flags=("--image-apt-proxy",),
+                    dest="image_apt_proxy",
+                    metavar="URI|host",
+                    convert=values.proxy_or_host,
+                    help="The proxy of its own apt; host for the one that downloads go through. "
+                    "Default: none.",
+                ),
                 _path(
                     "--customize-hook",
                     dest="customize_hooks",
                     repeat=True,
                     text="A script to run in the image's root, natively; several run in order.",
+                ),
+                Option(
+                    flags=("--customize-env",),
+                    dest="customize_environment",
+                    metavar="NAME=VALUE",
+                    convert=values.assignment,
+                    repeat=True,
+                    help="A variable for these scripts. May be given several times.",
+                ),
+                _switch(
+                    "--customize-network",
+                    dest="customize_network",
+                    text="Let these scripts reach the network; the image then has iproute2.",
                 ),
             ),
         ),
@@ -366,6 +396,7 @@ BUILD = Verb(
 
 BOOT = Verb(
     name="boot",
+    command="selfinstall boot",
     summary="Run an image by its own firmware and boot loader, console on the terminal.",
     file="IMAGE",
     file_help="The image. It stays as it is: a throw-away overlay takes what is written.",
@@ -397,6 +428,7 @@ BOOT = Verb(
 
 VERIFY = Verb(
     name="verify",
+    command="selfinstall verify",
     summary="Boot a throw-away overlay of an image until its system is up.",
     file="IMAGE",
     file_help="The image; it is only read.",
@@ -408,6 +440,7 @@ VERIFY = Verb(
 
 EXPORT = Verb(
     name="export",
+    command="selfinstall export",
     summary="Copy kernel and initramfs out of an image to where boot and verify find them.",
     file="IMAGE",
     file_help="The image, of a system that is not running; it is only read.",
@@ -416,6 +449,7 @@ EXPORT = Verb(
 
 INSPECT = Verb(
     name="inspect",
+    command="selfinstall inspect",
     summary="Tell what a tarball or an image holds.",
     file="FILE",
     file_help="A rootfs tarball, - for one on standard input, or a disk image.",
@@ -424,12 +458,14 @@ INSPECT = Verb(
 
 ARCHES = Verb(
     name="arches",
+    command="selfinstall arches",
     summary="List the architectures and what this host has for each.",
     groups=(_OUTPUT_DOCUMENT,),
 )
 
 DOCTOR = Verb(
     name="doctor",
+    command="selfinstall doctor",
     summary="Tell what this host lacks and the command that installs it.",
     groups=(
         Group(
@@ -450,6 +486,7 @@ DOCTOR = Verb(
 
 CACHE_VERB = Verb(
     name="cache",
+    command="selfinstall cache",
     summary="List what earlier builds left for later ones, or remove it.",
     file="list|clear",
     file_help="What to do: list what there is, or clear it.",

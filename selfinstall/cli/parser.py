@@ -32,14 +32,15 @@ class Command:
         return self.given.get(name, default)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Raises :class:`UsageError` where argparse would print and exit."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message.removeprefix("argument "), self.epilog or _SEE_HELP)
 
 
-def _add(parser: argparse.ArgumentParser, option: Option) -> None:
+def add(parser: argparse.ArgumentParser, option: Option) -> None:
+    """Teach *parser* an option of the table."""
     keywords: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS}
     if option.tally:
         keywords |= {"action": "count"}
@@ -52,20 +53,21 @@ def _add(parser: argparse.ArgumentParser, option: Option) -> None:
 
 
 def _see_help(verb: Verb) -> str:
-    return _SEE_HELP if verb is BUILD else f"selfinstall {verb.name} --help"
+    return f"{verb.command} --help"
 
 
-def _parser(verb: Verb) -> _Parser:
-    parser = _Parser(prog="selfinstall", add_help=False, allow_abbrev=False, epilog=_see_help(verb))
+def _parser(verb: Verb) -> Parser:
+    parser = Parser(prog="selfinstall", add_help=False, allow_abbrev=False, epilog=_see_help(verb))
     for option in verb.options:
-        _add(parser, option)
+        add(parser, option)
     if verb.file:
         # Not required here: --help works without it; parse() asks for it afterwards.
         parser.add_argument("file", metavar=verb.file, nargs="?", type=verb.convert)
     return parser
 
 
-def _unknown_option(verb: Verb, word: str) -> UsageError:
+def unknown_option(verb: Verb, word: str) -> UsageError:
+    """What is wrong with *word*, and which option may have been meant."""
     flag = word.partition("=")[0]
     flags = [flag for option in verb.options for flag in option.flags]
     near = difflib.get_close_matches(flag, flags, n=1, cutoff=0.8)
@@ -76,7 +78,7 @@ def _unknown_option(verb: Verb, word: str) -> UsageError:
 def _refuse_strays(verb: Verb, strays: Sequence[str]) -> None:
     for word in strays:
         if word.startswith("-") and word not in ("-", "--"):
-            raise _unknown_option(verb, word)
+            raise unknown_option(verb, word)
     if not strays:
         return
     if verb is BUILD:
@@ -88,16 +90,23 @@ def _refuse_strays(verb: Verb, strays: Sequence[str]) -> None:
     raise UsageError(f"one argument too many: {strays[0]!r}", _see_help(verb))
 
 
+def read(verb: Verb, words: Sequence[str]) -> Command:
+    """The command that *words* behind *verb* stand for; what lacks is not looked at.
+
+    :raises UsageError: for what is unknown or impossible.
+    """
+    parsed, strays = _parser(verb).parse_known_args(list(words))
+    _refuse_strays(verb, strays)
+    return Command(verb, vars(parsed))
+
+
 def parse(arguments: Sequence[str]) -> Command:
     """The command that *arguments* (without the program's name) stand for.
 
     :raises UsageError: for what is unknown, impossible, or lacks.
     """
     verb = VERBS.get(arguments[0], BUILD) if arguments else BUILD
-    rest = arguments if verb is BUILD else arguments[1:]
-    parsed, strays = _parser(verb).parse_known_args(list(rest))
-    command = Command(verb, vars(parsed))
-    _refuse_strays(verb, strays)
+    command = read(verb, arguments if verb is BUILD else arguments[1:])
     if command.get("help") or command.get("version"):
         return command
     if verb is BUILD and not {"tarball", "suite"} & command.given.keys():
@@ -106,5 +115,5 @@ def parse(arguments: Sequence[str]) -> Command:
             "selfinstall --tarball rootfs.tar.zst -o disk.img, or selfinstall --suite trixie",
         )
     if verb.file and command.get("file") is None:
-        raise UsageError(f"no {verb.file} given", f"selfinstall {verb.name} {verb.file}")
+        raise UsageError(f"no {verb.file} given", f"{verb.command} {verb.file}")
     return command

@@ -7,13 +7,15 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from selfinstall.cli import help
 from selfinstall.cli.parser import Command, parse
 from selfinstall.cli.signals import interruptible
 from selfinstall.cli.streams import OutputClosed, printable, put
 from selfinstall.errors import GuestFailed, HostError, Interrupted, SelfinstallError
 from selfinstall.host import NO_ROOM
+from selfinstall.version import VERSION
 
 #: EX_SOFTWARE of sysexits.h.
 BUG = 70
@@ -78,29 +80,23 @@ def _report_bug(error: BaseException, *, trace: bool) -> int:
 
 
 def _perform(command: Command) -> int:
-    from selfinstall.cli import help, verbs
+    from selfinstall.cli import verbs
 
-    if command.get("help"):
-        put(sys.stdout, help.text(command.verb))
-        return 0
-    if command.get("version"):
-        put(sys.stdout, f"selfinstall {_version()}")
-        return 0
     return verbs.VERBS[command.verb.name](command)
 
 
-def _version() -> str:
-    from selfinstall.version import VERSION
-
-    return VERSION
-
-
-def _guarded(arguments: Sequence[str]) -> int:
+def _guarded(read: Callable[[], Command], perform: Callable[[Command], int]) -> int:
     trace = os.environ.get("SELFINSTALL_DEBUG", "") not in ("", "0")
     try:
-        command = parse(arguments)
+        command = read()
         trace = trace or command.get("verbose", 0) > 1
-        return _perform(command)
+        if command.get("help"):
+            put(sys.stdout, help.text(command.verb))
+            return 0
+        if command.get("version"):
+            put(sys.stdout, f"selfinstall {VERSION}")
+            return 0
+        return perform(command)
     except SelfinstallError as error:
         return _report(error)
     except OutputClosed:
@@ -121,9 +117,14 @@ def _guarded(arguments: Sequence[str]) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Do what *arguments* (without the program's name) say; the exit status."""
+    return guarded(lambda: parse(arguments), _perform)
+
+
+def guarded(read: Callable[[], Command], perform: Callable[[Command], int]) -> int:
+    """Perform the command that is read; whatever goes wrong becomes lines and an exit status."""
     try:
         with interruptible():
-            return _guarded(arguments)
+            return _guarded(read, perform)
     except Interrupted as error:
         # The signal came while an error was being told.
         return error.exit_status

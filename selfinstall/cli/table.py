@@ -48,10 +48,12 @@ class Verb:
     :param file: what the help calls its one argument; empty when it has none.
     :param file_help: what that argument is.
     :param convert: from that argument's text to its value.
+    :param command: the words that begin its command line.
     """
 
     name: str
     summary: str
+    command: str
     file: str = ""
     file_help: str = ""
     convert: values.Convert = values.path

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from selfinstall import arch
+from selfinstall.errors import UsageError
+from selfinstall.packages import proxy as proxies
 from selfinstall.qemu.argv import Forward
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -35,6 +37,7 @@ _INCLUDE = re.compile(
 _FORWARD = re.compile(r"([0-9]{1,5}):([0-9]{1,5})")
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]{1,30}")
 _SUITE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([^\n\0]*)")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+")
 
 Convert = Callable[[str], object]
@@ -165,6 +168,27 @@ def uri(text: str) -> str:
     if not _URI.fullmatch(text):
         raise _bad(text, "a URI such as http://mirror.example.org/debian")
     return text
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """A variable's name and value, as ``NAME=VALUE``."""
+    match = _ASSIGNMENT.fullmatch(text)
+    if match is None:
+        raise _bad(text, "a variable's name and value, as NAME=VALUE in one line")
+    return match[1], match[2]
+
+
+def proxy(text: str) -> str:
+    """A proxy's URI, or ``DIRECT``."""
+    try:
+        return proxies.checked(text)
+    except UsageError as error:
+        raise _bad(text, f"a proxy's URI, {error.hint}") from None
+
+
+def proxy_or_host(text: str) -> str:
+    """A proxy's URI, or ``host``."""
+    return text if text == proxies.HOST else proxy(text)
 
 
 def architecture_name(text: str) -> str:

@@ -55,7 +55,8 @@ def to_request(given: dict[str, Any]) -> Request:
     chosen = {name: value for name, value in given.items() if name in fields}
     chosen["include"] = tuple(name for names in given.get("include", ()) for name in names)
     chosen["profiles"] = tuple(name for names in given.get("profiles", ()) for name in names)
-    chosen["customize_hooks"] = tuple(given.get("customize_hooks", ()))
+    for name in ("customize_hooks", "customize_environment"):
+        chosen[name] = tuple(given.get(name, ()))
     chosen["source_date_epoch"] = _from_environment("SOURCE_DATE_EPOCH", values.epoch)
     if "layers_limit" not in given:
         limit = _from_environment("SELFINSTALL_LAYERS_LIMIT", values.size_or_none)

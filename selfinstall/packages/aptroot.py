@@ -19,7 +19,13 @@ from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.host import room_in
 from selfinstall.packages import localrepo, sources
 from selfinstall.packages.cache import Cache
-from selfinstall.packages.hostapt import Output, acquire_settings, password_files, require_programs
+from selfinstall.packages.hostapt import (
+    Output,
+    acquire_settings,
+    dump,
+    password_files,
+    require_programs,
+)
 from selfinstall.packages.hostapt import run as run_program
 from selfinstall.packages.keys import Keys
 from selfinstall.packages.problems import Unreachable, acquire_problem
@@ -158,8 +164,7 @@ class AptRoot:
 
     def _write_configuration(self) -> None:
         names = "".join(f'"{name}"; ' for name in self.architectures)
-        host = run_program(["apt-config", "dump"], Path("/"), os.environ).stdout
-        text = acquire_settings(host) + _CONFIGURATION.format(
+        text = acquire_settings(dump(), self.inputs.proxy) + _CONFIGURATION.format(
             here=HERE, architecture=self.inputs.architecture, architectures=names
         )
         (self.folder / "apt.conf").write_text(text)

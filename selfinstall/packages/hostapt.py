@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from selfinstall.errors import HostError
+from selfinstall.packages import proxy as proxies
 
 #: Settings of the host's that say how to reach mirrors are taken over, not these: what
 #: to download besides, in which language, and how little to trust.
@@ -41,10 +42,48 @@ class Output:
         return self.stdout + self.stderr
 
 
-def acquire_settings(dump: str) -> str:
-    """Of ``apt-config dump``, the settings on how to reach mirrors."""
-    lines = (line for line in dump.splitlines() if _SETTING.fullmatch(line))
-    return "".join(f"{line}\n" for line in lines if not _NOT_TAKEN.fullmatch(line))
+def acquire_settings(dump: str, proxy: str | None = None) -> str:
+    """Of ``apt-config dump``, the settings on how to reach mirrors.
+
+    :param proxy: replaces the host's proxies.
+    """
+    lines = [
+        line
+        for line in dump.splitlines()
+        if _SETTING.fullmatch(line)
+        and not _NOT_TAKEN.fullmatch(line)
+        and (proxy is None or not proxies.is_setting(line))
+    ]
+    return "".join(f"{line}\n" for line in lines) + (proxies.settings(proxy) if proxy else "")
+
+
+def dump() -> str:
+    """All settings of the host's apt; none where there is no apt."""
+    if shutil.which("apt-config") is None:
+        return ""
+    return run(["apt-config", "dump"], Path("/"), os.environ).stdout
+
+
+def image_proxy(chosen: str, proxy: str | None) -> str:
+    """Apt's settings for an image.
+
+    :param chosen: a proxy's URI, or :data:`proxies.HOST`.
+    :param proxy: the one that the build was told to use.
+    """
+    uri = proxy if chosen == proxies.HOST else chosen
+    if uri is not None:
+        return proxies.image_settings((("Acquire::http::Proxy", uri),))
+    return proxies.image_settings(proxies.of_host(dump(), os.environ, _detected))
+
+
+def _detected(program: str) -> str:
+    """The proxy that the host's *program* finds; empty for none.  apt(8) runs it as well."""
+    try:
+        lines = run([program], Path("/"), os.environ).stdout.splitlines()
+    except OSError:
+        # apt goes on without it, too.
+        return ""
+    return lines[0].strip() if lines else ""
 
 
 def require_programs(*, verify: bool) -> None:

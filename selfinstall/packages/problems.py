@@ -9,7 +9,10 @@ import re
 
 from selfinstall.errors import HostError, InputError, SelfinstallError
 
-MIRROR_HINT = "try again, or name another mirror with --mirror URI, or use --packages DIR"
+MIRROR_HINT = (
+    "try again, or name another mirror with --mirror URI or proxy with --apt-proxy URI, "
+    "or use --packages DIR"
+)
 KEYRING_HINT = "give the keyring that the sources are signed with: --keyring FILE"
 SOURCES_HINT = "add a source that has it with --sources FILE, or its .deb with --packages DIR"
 

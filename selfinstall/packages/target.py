@@ -31,6 +31,7 @@ class AptInput:
     :param keyring: replaces the tarball's keyrings.
     :param packages_dir: a directory of .debs that replaces all sources.
     :param held: .debs that the tarball holds, known to apt beside all others.
+    :param proxy: what http and https go through in place of the host's proxies.
     :param offline: whether *held* is all there is, so that no source is asked.
     """
 
@@ -45,6 +46,7 @@ class AptInput:
     packages_dir: Path | None = None
     foreign: tuple[str, ...] = ()
     held: tuple[HeldDeb, ...] = ()
+    proxy: str | None = None
     offline: bool = False
 
 

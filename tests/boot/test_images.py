@@ -32,19 +32,33 @@ def selfinstall(
     return done
 
 
+#: By the network of the build's guest, the host's loopback is 10.0.2.2.
+HOOK = """#!/bin/bash
+set -e
+uname -m >/root/hook-ran
+id -u >>/root/hook-ran
+echo "from the guest: $1" >"/dev/tcp/10.0.2.2/$PORT"
+"""
+
+
 def test_a_kernel_less_tarball_becomes_a_machine(
     minbase: Path, tmp_path: Path, password_file: Path, consoles: list[Console]
 ) -> None:
     """BIOS and UEFI (verify), login, network, state, a root that grows, another kernel."""
     image = tmp_path / "a.img"
     hook = tmp_path / "hook"
-    hook.write_text("#!/bin/sh\nset -e\nuname -m >/root/hook-ran\nid -u >>/root/hook-ran\n")
+    hook.write_text(HOOK)
     manifest = tmp_path / "manifest.json"
-    selfinstall(
-        "--tarball", minbase, "-o", image, "--root-password-file", password_file,
-        "--hostname", "grown", "--customize-hook", hook, "--manifest", manifest,
-        "--user", "jo", "--user-password-file", password_file,
-    )  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        selfinstall(
+            "--tarball", minbase, "-o", image, "--root-password-file", password_file,
+            "--hostname", "grown", "--customize-hook", hook, "--manifest", manifest,
+            "--customize-env", f"PORT={server.getsockname()[1]}", "--customize-network",
+            "--user", "jo", "--user-password-file", password_file,
+        )  # fmt: skip
+        server.settimeout(1)
+        with server.accept()[0] as guest:
+            assert guest.recv(20) == b"from the guest: /\n"
     written = json.loads(manifest.read_text())
     assert {b["firmware"] for b in written["boots"]} == {"bios", "efi"}
     assert "linux-image-amd64" in {p["name"] for p in written["packages"]}
@@ -114,6 +128,7 @@ def test_a_bookworm_debootstrap_tarball_with_an_ssh_key(
     image = tmp_path / "b.qcow2"
     selfinstall(
         "--tarball", bookworm, "-o", image, "--ssh-key", f"{key}.pub",
+        "--image-apt-proxy", "http://localhost:3142",
         "--user", "jo", "--user-password-file", password_file,
     )  # fmt: skip
     info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", image]))
@@ -135,6 +150,9 @@ def test_a_bookworm_debootstrap_tarball_with_an_ssh_key(
         assert done.stdout.split() == [user, "bookworm"], done
     shadow = subprocess.check_output([*ssh, "root@127.0.0.1", "grep ^root: /etc/shadow"], text=True)
     assert shadow.split(":")[1] in ("*", "!*", "!")
+    asked = [*ssh, "jo@127.0.0.1", "apt-config dump Acquire::http::Proxy"]
+    told = subprocess.check_output(asked, text=True)
+    assert told == 'Acquire::http::Proxy "http://10.0.2.2:3142";\n'
 
 
 @pytest.mark.parametrize("format", ["vmdk", "vhdx", "vdi"])

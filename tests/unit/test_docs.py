@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from selfinstall import errors
+from selfinstall.cli import build_qemu
 from selfinstall.cli.help import EXIT_STATUS
 from selfinstall.cli.options import BUILD, VERBS
 from selfinstall.errors import SelfinstallError
@@ -18,10 +19,12 @@ from selfinstall.events import Event, Kind
 ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "docs" / "selfinstall.1").read_text()
 README = (ROOT / "README.md").read_text()
+BUILD_QEMU = (ROOT / "docs" / "selfinstall-build-qemu.1").read_text()
 LIBRARY = (ROOT / "docs" / "library.md").read_text()
 FLAGS = {
     flag for verb in (BUILD, *VERBS.values()) for option in verb.options for flag in option.flags
 }
+FLAGS |= {flag for option in build_qemu.PROGRAM_VERB.options for flag in option.flags}
 #: Options of other programs that the examples show.
 FOREIGN = {"--include", "--foreign", "--configure", "--pending", "--timeout-reboot"}
 _LONG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
@@ -54,6 +57,20 @@ def test_the_manual_names_the_values_that_options_take() -> None:
     for option in BUILD.options:
         if "|" in option.metavar and option.metavar != "FILE|-":
             assert option.metavar in plain(MANUAL), option.flags
+
+
+def test_the_manual_of_build_qemu_has_its_options_and_no_others() -> None:
+    text = plain(BUILD_QEMU)
+    heads = [plain(head) for head in re.findall(r"^\.TP\n(.*)$", BUILD_QEMU, re.MULTILINE)]
+    found = {flag for head in heads for flag in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", head)}
+    options = build_qemu.PROGRAM_VERB.options
+    assert found == {flag for option in options for flag in option.flags}
+    for option in build_qemu.OWN.options:
+        assert "|" not in option.metavar or option.metavar in text, option.flags
+    assert set(_LONG.findall(text)) <= FLAGS
+    source = inspect.getsource(build_qemu)
+    for name in re.findall(r'"((?:AUTOPKGTEST|ADT)_[A-Z_]+[A-Z])"', source):
+        assert name in text
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=lambda verb: verb.name)
@@ -92,7 +109,7 @@ def test_every_verb_is_in_the_readme() -> None:
         assert f"| `selfinstall {name}" in README
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/library.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/library.md", "examples/README.md"])
 def test_links_lead_somewhere(name: str) -> None:
     path = ROOT / name
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
