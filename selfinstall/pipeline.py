@@ -35,6 +35,7 @@ from selfinstall.packages.target import AptInput
 from selfinstall.plan import Needs, Plan
 from selfinstall.profiles import blamed
 from selfinstall.qemu import qemu_img
+from selfinstall.qemu.emulator import check_kernel
 from selfinstall.qemu.emulator import find as find_emulator
 from selfinstall.qemu.firmware import first_usable, for_installer
 from selfinstall.qemu.install import GuestReport
@@ -279,6 +280,9 @@ def _check_host(request: Request, arch: Arch, made: Plan) -> None:
     :raises HostError: something is missing.
     """
     emulator = find_emulator(arch, request.qemu)
+    images = (p for p in made.packages if p.name.startswith("linux-image-"))
+    for kernel in (made.kernel, *(f"{p.name} {p.version}" for p in images)):
+        check_kernel(arch, emulator, kernel)
     for_installer(arch, emulator)
     require_program("qemu-img", "qemu-utils")
     require_program("sfdisk", "fdisk")

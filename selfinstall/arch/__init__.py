@@ -40,6 +40,8 @@ class Qemu:
     :param kvm_hosts: ``uname -m`` of the hosts whose KVM runs this architecture.
     :param transport: how virtio devices are attached.
     :param minimum: the oldest qemu version that works.
+    :param for_kernels: (version of Linux, version of qemu): the oldest qemu that runs kernels
+        from this one on, where that is not the minimum.
     :param memory: MiB that the installer gets at least; what the kernel takes for itself differs.
     :param installer_firmware: the firmware without which not even ``-kernel`` starts.
     """
@@ -52,6 +54,7 @@ class Qemu:
     kvm_hosts: tuple[str, ...]
     transport: Transport
     minimum: tuple[int, int] = (7, 2)
+    for_kernels: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = ()
     memory: int = 512
     installer_firmware: str | None = None
 

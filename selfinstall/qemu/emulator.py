@@ -20,6 +20,7 @@ ENVIRONMENT = "SELFINSTALL_QEMU_"
 #: Seconds for ``-version``; a loaded machine needs one or two.
 PROBE_TIMEOUT = 60.0
 
+_KERNEL = re.compile(r"(\d+)\.(\d+)")
 _VERSION = re.compile(r"version ((\d+)\.(\d+)\S*(?: \([^)]*\))?)")
 
 
@@ -72,7 +73,7 @@ def find(arch: Arch, program: Path | None = None) -> Emulator:
         minimum = ".".join(map(str, arch.qemu.minimum))
         raise HostError(
             f"{path} is version {found[1]}, {arch.name} needs {minimum} or newer",
-            f"{_hint(arch)}; or name another build by --qemu or {ENVIRONMENT}{arch.name.upper()}",
+            _hint(arch),
         )
     return Emulator(
         program=path,
@@ -83,8 +84,30 @@ def find(arch: Arch, program: Path | None = None) -> Emulator:
     )
 
 
-def _hint(arch: Arch) -> str:
-    return how_to_install(arch.qemu.packages, arch.qemu.minimum)
+def check_kernel(arch: Arch, emulator: Emulator, kernel: str) -> None:
+    """Make sure that *emulator* can run this kernel.
+
+    :param kernel: a release, or the name of a package of one; what tells no version passes.
+    :raises HostError: a newer qemu is needed.
+    """
+    said = _KERNEL.search(kernel)
+    if said is None:
+        return
+    version = (int(said[1]), int(said[2]))
+    needed = max((q for k, q in arch.qemu.for_kernels if version >= k), default=(0, 0))
+    if emulator.number < needed:
+        raise HostError(
+            f"{emulator.program} is version {emulator.version}, "
+            f"{kernel} of {arch.name} needs {needed[0]}.{needed[1]} or newer",
+            _hint(arch, needed),
+        )
+
+
+def _hint(arch: Arch, minimum: tuple[int, int] | None = None) -> str:
+    return (
+        f"{how_to_install(arch.qemu.packages, minimum or arch.qemu.minimum)}; "
+        f"or name another build by --qemu or {ENVIRONMENT}{arch.name.upper()}"
+    )
 
 
 def _ask(*command: str) -> str | None:

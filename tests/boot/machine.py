@@ -41,6 +41,9 @@ class Console:
         # Split in the source so that its echo is not taken for the prompt itself.
         self.child.sendline("PS1='@@''ready '; stty -echo; bind 'set enable-bracketed-paste off'")
         self.child.expect("@@ready ")
+        # What the kernel says of late modules would stand among the answers.
+        self.child.sendline("dmesg -n 1 || true")
+        self.child.expect("@@ready ")
 
     def run(self, command: str) -> str:
         """The output of *command*, which must succeed."""

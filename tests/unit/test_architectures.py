@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from selfinstall.layout import BIOS_BOOT, ESP, PREP
 from selfinstall.loader import all_loaders
 from selfinstall.packages.resolution import Resolution
 from selfinstall.qemu import firmware
-from selfinstall.qemu.emulator import Emulator
+from selfinstall.qemu.emulator import Emulator, check_kernel
 from selfinstall.request import Request
 from selfinstall.rootfs.facts import Kernel, RootfsFacts
 from selfinstall.verification import arch_of, machine, usable_firmwares
@@ -176,6 +177,21 @@ def test_kernels_are_tried_in_the_order_of_the_data() -> None:
 
 OLD = Emulator(program="/usr/bin/qemu", version="7.2.22", number=(7, 2), sandbox=False)
 NEW = Emulator(program="/usr/bin/qemu", version="10.0.2", number=(10, 0), sandbox=False)
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    ["7.0.1+deb14-big", "linux-image-s390x 7.2.13-1", "linux-image-7.2.13+deb14-s390x 7.2.13-1"],
+)
+def test_a_kernel_may_need_a_newer_qemu(kernel: str) -> None:
+    qemu = dataclasses.replace(get("amd64").qemu, for_kernels=(((7, 0), (10, 0)),))
+    arch = dataclasses.replace(get("amd64"), qemu=qemu)
+    with pytest.raises(HostError, match=re.escape(f"{kernel} of amd64 needs 10.0")) as caught:
+        check_kernel(arch, OLD, kernel)
+    assert "SELFINSTALL_QEMU_AMD64" in (caught.value.hint or "")
+    check_kernel(arch, NEW, kernel)
+    check_kernel(arch, OLD, "6.12.107+deb13-s390x")
+    check_kernel(arch, OLD, "linux-image-s390x")
 
 
 def with_firmware(folder: Path, **minimum: tuple[int, int] | None) -> Arch:
