@@ -15,6 +15,8 @@ ARCH = Arch(
         cpu_kvm="host",
         kvm_hosts=("s390x",),
         transport="ccw",
+        libvirt="s390x",
+        acpi="never",
     ),
     root_type="5EEAD9A9-FE09-4A1E-A1D7-520D00531306",
     console="ttysclp0",
