@@ -554,6 +554,50 @@ CACHE_VERB = Verb(
     ),
 )
 
+VIRT_SSH = Verb(
+    name="virt-ssh",
+    command="selfinstall-virt-ssh COMMAND",
+    summary="A setup script for autopkgtest-virt-ssh. COMMAND is open, cleanup, revert, "
+    "wait-reboot or debug-failure.",
+    file="IMAGE",
+    file_help="The image. It stays as it is: a throw-away overlay takes what is written.",
+    groups=(
+        Group(
+            title="Options",
+            options=(
+                _path(
+                    "-i",
+                    "--identity",
+                    dest="identity",
+                    text="The private ssh key. Default: those that ssh finds by itself.",
+                ),
+                Option(
+                    flags=("-l", "--login"),
+                    dest="login",
+                    metavar="NAME",
+                    convert=values.word,
+                    help="The user to log in as. Default: root.",
+                ),
+                _switch(
+                    "--cloud-seed",
+                    dest="cloud_seed",
+                    text="Give the key to the image's cloud-init; without --identity, a new one.",
+                ),
+                Option(
+                    flags=("--state",),
+                    dest="state",
+                    metavar="WORD",
+                    help="For all commands but open: what open told as extraopts.",
+                ),
+                BOOT_FIRMWARE,
+                *_MACHINE,
+                STALL,
+            ),
+        ),
+        Group(title="Output", options=(VERBOSE, HELP, VERSION)),
+    ),
+)
+
 VERBS: dict[str, Verb] = {
     verb.name: verb for verb in (BOOT, VERIFY, EXPORT, INSPECT, CACHE_VERB, ARCHES, DOCTOR)
 }
