@@ -139,8 +139,6 @@ def _seed(command: Command) -> Any:
 
 def boot(command: Command) -> int:
     """Run an image with its console on the terminal, or tell how to run it."""
-    from selfinstall import boot as boots
-
     # No bars: the terminal is the guest's.  Notes even so: one tells how to leave it.
     on_event: OnEvent = ignore if command.get("quiet") else Plain(sys.stderr, verbose=True)
     arguments = {
@@ -153,12 +151,16 @@ def boot(command: Command) -> int:
         **_machine(command),
     }
     style, refresh = command.get("print"), command.get("refresh", False)
-    if style is None:
-        boots.boot(command.get("file"), refresh=refresh, **arguments)
-        return 0
-    if refresh:
+    if style is not None and refresh:
         raise UsageError("--export comes after a boot, and --print boots nothing")
-    put(sys.stdout, boots.printed(command.get("file"), style, **arguments).removesuffix("\n"))
+    if style is not None:
+        from selfinstall.boot import printed
+
+        put(sys.stdout, printed(command.get("file"), style, **arguments).removesuffix("\n"))
+        return 0
+    from selfinstall.boot import boot as boot_image
+
+    boot_image(command.get("file"), refresh=refresh, **arguments)
     return 0
 
 

@@ -161,7 +161,7 @@ def _options(machine: Machine) -> Iterator[tuple[str, ...]]:
     for number, drive in enumerate(machine.drives):
         yield from _disk(drive, f"disk{number}", SUFFIX[machine.arch.qemu.transport])
     yield from _serial(machine)
-    yield from _network(machine)
+    yield from network(machine)
     for number, share in enumerate(machine.shares):
         yield from _share(share, f"share{number}", SUFFIX[machine.arch.qemu.transport])
     if machine.rng:
@@ -261,14 +261,15 @@ def _serial(machine: Machine) -> Iterator[tuple[str, str]]:
         yield "-mon", "chardev=qmp,mode=control"
 
 
-def _network(machine: Machine) -> Iterator[tuple[str, str]]:
-    network = machine.network
-    if network is None:
+def network(machine: Machine) -> Iterator[tuple[str, str]]:
+    """The options of its card, each with its value."""
+    card = machine.network
+    if card is None:
         return
     user = "user,id=net0"
-    if network.restrict:
+    if card.restrict:
         user += ",restrict=on"
-    for forward in network.forwards:
+    for forward in card.forwards:
         user += f",hostfwd=tcp:127.0.0.1:{forward.host}-:{forward.guest}"
     yield "-netdev", user
     transport = machine.arch.qemu.transport

@@ -10,11 +10,14 @@ import xml.etree.ElementTree as ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from selfinstall.arch import FirmwareFiles
-from selfinstall.qemu.argv import Drive, Forward, Machine, Share
+from selfinstall.qemu.argv import Drive, Machine, Share, network
 
-#: What the value of -cpu is called there; any other names a model.
+#: What the value of -cpu is called there.
 _CPU = {"host": "host-passthrough", "max": "maximum"}
 _CAPABILITY = "cap-"
+#: The namespace of words that libvirt hands to qemu as they are.
+_QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
+ElementTree.register_namespace("qemu", _QEMU)
 
 
 def domain(machine: Machine, name: str) -> str:
@@ -28,8 +31,11 @@ def domain(machine: Machine, name: str) -> str:
     SubElement(root, "vcpu").text = str(machine.smp)
     _os(root, machine)
     _features(root, machine)
-    _cpu(root, machine)
-    _devices(SubElement(root, "devices"), machine)
+    words = _cpu(root, machine)
+    devices = SubElement(root, "devices")
+    _devices(devices, machine)
+    words += _interface(devices, machine)
+    _commandline(root, words)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -86,18 +92,22 @@ def _features(root: Element, machine: Machine) -> None:
         root.append(features)
 
 
-def _cpu(root: Element, machine: Machine) -> None:
+def _cpu(root: Element, machine: Machine) -> tuple[str, ...]:
+    """Describe its CPU; returns words for qemu where libvirt has none of its own.
+
+    For most architectures it knows no models, or others than qemu.
+    """
     qemu = machine.arch.qemu
-    model, *properties = (qemu.cpu_kvm if machine.accel == "kvm" else qemu.cpu_tcg).split(",")
-    if model in _CPU:
-        cpu = SubElement(root, "cpu", mode=_CPU[model])
-    else:
-        cpu = SubElement(root, "cpu", mode="custom", match="exact", check="none")
-        SubElement(cpu, "model").text = model
+    given = qemu.cpu_kvm if machine.accel == "kvm" else qemu.cpu_tcg
+    model, *properties = given.split(",")
+    if model not in _CPU:
+        return ("-cpu", given)
+    cpu = SubElement(root, "cpu", mode=_CPU[model])
     for word in properties:
         key, _, value = word.partition("=")
         policy = {"on": "require", "off": "disable"}[value]
         SubElement(cpu, "feature", policy=policy, name=key)
+    return ()
 
 
 def _devices(devices: Element, machine: Machine) -> None:
@@ -106,8 +116,6 @@ def _devices(devices: Element, machine: Machine) -> None:
         _disk(devices, machine, drive, f"vd{chr(ord('a') + number)}")
     for share in machine.shares:
         _share(devices, machine, share)
-    if machine.network is not None:
-        _interface(devices, machine, machine.network.forwards)
     SubElement(devices, "serial", type="pty")
     if machine.rng:
         rng = SubElement(devices, "rng", model="virtio")
@@ -153,15 +161,26 @@ def _share(devices: Element, machine: Machine, share: Share) -> None:
     _address(filesystem, machine)
 
 
-def _interface(devices: Element, machine: Machine, forwards: tuple[Forward, ...]) -> None:
+def _interface(devices: Element, machine: Machine) -> tuple[str, ...]:
+    """Describe its network card; returns words for qemu where libvirt has none of its own.
+
+    It knows forwarded ports with passt only, which Debian 12 has not.
+    """
+    if machine.network is None:
+        return ()
+    if machine.network.forwards:
+        return tuple(word for option in network(machine) for word in option)
     interface = SubElement(devices, "interface", type="user")
-    if forwards:
-        # libvirt forwards ports with passt only, not with qemu's own network.
-        SubElement(interface, "backend", type="passt")
     SubElement(interface, "model", type="virtio")
     if machine.arch.qemu.transport == "pci":
+        # As :data:`selfinstall.qemu.argv.CARD`.
         SubElement(interface, "rom", enabled="no")
-    for forward in forwards:
-        ports = SubElement(interface, "portForward", proto="tcp", address="127.0.0.1")
-        SubElement(ports, "range", start=str(forward.host), to=str(forward.guest))
     _address(interface, machine)
+    return ()
+
+
+def _commandline(root: Element, words: tuple[str, ...]) -> None:
+    if words:
+        commandline = SubElement(root, f"{{{_QEMU}}}commandline")
+        for word in words:
+            SubElement(commandline, f"{{{_QEMU}}}arg", value=word)
