@@ -66,7 +66,7 @@ def read_inputs(request: Request) -> Inputs:
         if path is not None:
             secrets[name] = _password(path)
     if request.ssh_key is not None:
-        secrets["ssh-key"] = _ssh_key(request.ssh_key)
+        secrets["ssh-key"] = public_keys(request.ssh_key)
     profiles = folder.read_profiles(request.profiles, folder.own_folder(os.environ))
     check_together(profiles, request)
     if settings := _image_proxy(request):
@@ -96,7 +96,11 @@ def _assignment(name: str, value: str) -> bytes:
     return f"{name}={value}\n".encode("utf-8", "surrogateescape")
 
 
-def _read(path: Path, what: str) -> bytes:
+def read_bounded(path: Path, what: str) -> bytes:
+    """The content of one of the user's small files.
+
+    :raises InputError: it cannot be read, or is too large to be one.
+    """
     try:
         with path.open("rb") as stream:
             content = stream.read(MAXIMUM_BYTES + 1)
@@ -108,7 +112,7 @@ def _read(path: Path, what: str) -> bytes:
 
 
 def _password(path: Path) -> bytes:
-    line = _read(path, "password file").partition(b"\n")[0].rstrip(b"\r")
+    line = read_bounded(path, "password file").partition(b"\n")[0].rstrip(b"\r")
     if not line:
         raise InputError(f"password file {path}: its first line is empty")
     if b"\0" in line or len(line) > 512:
@@ -116,8 +120,12 @@ def _password(path: Path) -> bytes:
     return line + b"\n"
 
 
-def _ssh_key(path: Path) -> bytes:
-    content = _read(path, "ssh key file")
+def public_keys(path: Path) -> bytes:
+    """The public ssh keys in a file.
+
+    :raises InputError: it cannot be read, or holds none.
+    """
+    content = read_bounded(path, "ssh key file")
     if b"PRIVATE KEY-----" in content:
         raise InputError(f"{path} is a private key", f"give the public one: {path}.pub")
     if not SSH_KEY.search(content):
@@ -126,7 +134,7 @@ def _ssh_key(path: Path) -> bytes:
 
 
 def _script(path: Path) -> bytes:
-    content = _read(path, "customize hook")
+    content = read_bounded(path, "customize hook")
     if not content.startswith((b"#!", b"\x7fELF")):
         raise InputError(
             f"customize hook {path} does not begin with #!", "name its interpreter: #!/bin/sh"

@@ -11,6 +11,8 @@ PayloadMode = Literal["auto", "initramfs", "disk"]
 Accel = Literal["auto", "kvm", "tcg"]
 Variant = Literal["minbase", "important", "standard"]
 Unpack = Literal["host", "guest"]
+#: How a boot is told to others: a line for a shell, or a libvirt domain.
+Style = Literal["qemu", "libvirt"]
 
 FORMATS: tuple[Format, ...] = ("raw", "qcow2", "vmdk", "vhdx", "vdi")
 #: File name suffix of each format; raw disks are ``.img`` to the tools of the field.

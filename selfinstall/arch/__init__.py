@@ -17,6 +17,8 @@ Transport = Literal["pci", "mmio", "ccw"]
 #: How a firmware gets into the machine: in flash, as ``-bios``, or as what ``-kernel``
 #: loads (a second stage that the machine's own first stage starts).
 Attach = Literal["flash", "bios", "kernel"]
+#: When a board has ACPI tables: in any case, under UEFI, or not (or the build has them off).
+Acpi = Literal["always", "uefi", "never"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +46,8 @@ class Qemu:
         from this one on, where that is not the minimum.
     :param memory: MiB that the installer gets at least; what the kernel takes for itself differs.
     :param installer_firmware: the firmware without which not even ``-kernel`` starts.
+    :param libvirt: what libvirt calls this architecture.
+    :param acpi: when the machine has ACPI tables, which libvirt wants to be told.
     """
 
     program: str
@@ -53,6 +57,8 @@ class Qemu:
     cpu_kvm: str
     kvm_hosts: tuple[str, ...]
     transport: Transport
+    libvirt: str
+    acpi: Acpi
     minimum: tuple[int, int] = (7, 2)
     for_kernels: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = ()
     memory: int = 512

@@ -17,6 +17,8 @@ ARCH = Arch(
         cpu_kvm="host",
         kvm_hosts=("x86_64",),
         transport="pci",
+        libvirt="x86_64",
+        acpi="always",
     ),
     root_type="4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
     console="ttyS0",

@@ -15,6 +15,8 @@ ARCH = Arch(
         cpu_kvm="host",
         kvm_hosts=("aarch64",),
         transport="pci",
+        libvirt="aarch64",
+        acpi="uefi",
     ),
     root_type="B921B045-1DF0-41C3-AF44-4C6F280D3FAE",
     console="ttyAMA0",

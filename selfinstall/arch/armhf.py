@@ -15,6 +15,8 @@ ARCH = Arch(
         kvm_hosts=("armv7l", "armv8l"),
         # The board's PCI window lies above 4 GiB, out of reach of kernels without LPAE.
         transport="mmio",
+        libvirt="armv7l",
+        acpi="uefi",
     ),
     root_type="69DAD710-2CE4-4E3C-B16C-21A1D49ABED3",
     console="ttyAMA0",

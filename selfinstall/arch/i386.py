@@ -20,6 +20,8 @@ ARCH = Arch(
         cpu_kvm="host",
         kvm_hosts=("x86_64", "i686"),
         transport="pci",
+        libvirt="x86_64",
+        acpi="always",
     ),
     root_type="44479540-F297-41B2-9AF7-D131D5F0458A",
     console="ttyS0",

@@ -14,6 +14,8 @@ ARCH = Arch(
         cpu_kvm="host",
         kvm_hosts=("loongarch64",),
         transport="pci",
+        libvirt="loongarch64",
+        acpi="uefi",
         # Older ones lack what today's kernels and EDK2 look for; 10.0 was seen to work.
         minimum=(10, 0),
         # Without its tables the kernel dies in i8042_init.

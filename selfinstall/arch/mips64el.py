@@ -14,6 +14,8 @@ ARCH = Arch(
         cpu_kvm="host",
         kvm_hosts=("mips64",),
         transport="pci",
+        libvirt="mips64el",
+        acpi="never",
     ),
     root_type="700BDA43-7A34-4507-B179-EEB93D7A7CA3",
     console="ttyS0",

@@ -14,6 +14,8 @@ ARCH = Arch(
         cpu_kvm="host",
         kvm_hosts=("mips64",),
         transport="pci",
+        libvirt="mipsel",
+        acpi="never",
     ),
     root_type="37C58C8A-D913-4156-A25F-48B1B64E07F0",
     console="ttyS0",

@@ -15,6 +15,8 @@ ARCH = Arch(
         cpu_kvm="host",
         kvm_hosts=("ppc64le", "ppc64"),
         transport="pci",
+        libvirt="ppc64le",
+        acpi="never",
         # Pages of 64 KiB: each small file in memory takes one.
         memory=1024,
     ),

@@ -15,6 +15,8 @@ ARCH = Arch(
         cpu_kvm="host",
         kvm_hosts=("riscv64",),
         transport="pci",
+        libvirt="riscv64",
+        acpi="never",
     ),
     root_type="72EC70A6-CF74-40E6-BD49-4BDA08E8F224",
     console="ttyS0",

@@ -18,6 +18,8 @@ ARCH = Arch(
         # Under qemu 7.2 Linux 7.2.13 (sid) oopses when ext4 uses per-CPU data; 10.0.2 runs it, and
         # both run 6.12 (trixie).  Versions between these were not tried.
         for_kernels=(((7, 0), (10, 0)),),
+        libvirt="s390x",
+        acpi="never",
     ),
     root_type="5EEAD9A9-FE09-4A1E-A1D7-520D00531306",
     console="ttysclp0",

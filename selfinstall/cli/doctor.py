@@ -30,6 +30,7 @@ MODULES = (
     ("elftools", "python3-pyelftools", "pyelftools"),
     ("zstandard", "python3-zstandard", "zstandard"),
     ("debian", "python3-debian", "python-debian"),
+    ("pycdlib", "python3-pycdlib", "pycdlib"),
     ("rich", "python3-rich", "rich"),
 )
 #: Programs of which one of each row must be there, with the package and what they are for.

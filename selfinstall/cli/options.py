@@ -11,7 +11,7 @@ from selfinstall.cli import values
 from selfinstall.cli.table import Group, Option, Verb
 from selfinstall.loader import all_loaders
 from selfinstall.plan import NO_LOADER
-from selfinstall.request import FORMATS, Accel, PayloadMode, Variant
+from selfinstall.request import FORMATS, Accel, PayloadMode, Style, Variant
 
 
 def _choice(flag: str, dest: str, names: tuple[str, ...], text: str) -> Option:
@@ -406,6 +406,12 @@ BOOT = Verb(
             options=(
                 _switch("--write", dest="write", text="Write to the image itself."),
                 _switch(
+                    "--snapshot",
+                    dest="write",
+                    switch=False,
+                    text="Write to a throw-away overlay. This is the default.",
+                ),
+                _switch(
                     "--export",
                     dest="refresh",
                     text="With --write: afterwards, do what the verb export does.",
@@ -413,13 +419,51 @@ BOOT = Verb(
                 Option(
                     flags=("--forward",),
                     dest="forwards",
-                    metavar="HOST:GUEST",
+                    metavar="[HOST]:GUEST",
                     convert=values.forward,
                     repeat=True,
-                    help="A TCP port of the host's loopback that leads to one of the guest.",
+                    help="A TCP port of the host's loopback that leads to one of the guest; "
+                    "without HOST one that is free, and it is told which.",
+                ),
+                Option(
+                    flags=("--share",),
+                    dest="shares",
+                    metavar="FOLDER[:TAG][:ro]",
+                    convert=values.share,
+                    repeat=True,
+                    help="A folder that the guest can mount by 9p, with :ro for reading only.",
                 ),
                 BOOT_FIRMWARE,
                 *_MACHINE,
+                _choice(
+                    "--print",
+                    "print",
+                    get_args(Style),
+                    "Boot nothing; print qemu's command line, or a libvirt domain.",
+                ),
+            ),
+        ),
+        Group(
+            title="For images with cloud-init",
+            options=(
+                _switch(
+                    "--cloud-seed",
+                    dest="cloud_seed",
+                    text="Attach a NoCloud seed, made of what follows.",
+                ),
+                _path(
+                    "--user-data",
+                    dest="user_data",
+                    text="Its user-data. Default: root may log in with the keys.",
+                ),
+                _path("--ssh-key", dest="ssh_key", text="Public keys that may log in."),
+                Option(
+                    flags=("--hostname",),
+                    dest="hostname",
+                    metavar="NAME",
+                    convert=values.hostname,
+                    help="The machine's name.",
+                ),
             ),
         ),
         _OUTPUT,
@@ -507,6 +551,50 @@ CACHE_VERB = Verb(
             ),
         ),
         _OUTPUT_DOCUMENT,
+    ),
+)
+
+VIRT_SSH = Verb(
+    name="virt-ssh",
+    command="selfinstall-virt-ssh COMMAND",
+    summary="A setup script for autopkgtest-virt-ssh. COMMAND is open, cleanup, revert, "
+    "wait-reboot or debug-failure.",
+    file="IMAGE",
+    file_help="The image. It stays as it is: a throw-away overlay takes what is written.",
+    groups=(
+        Group(
+            title="Options",
+            options=(
+                _path(
+                    "-i",
+                    "--identity",
+                    dest="identity",
+                    text="The private ssh key. Default: those that ssh finds by itself.",
+                ),
+                Option(
+                    flags=("-l", "--login"),
+                    dest="login",
+                    metavar="NAME",
+                    convert=values.word,
+                    help="The user to log in as. Default: root.",
+                ),
+                _switch(
+                    "--cloud-seed",
+                    dest="cloud_seed",
+                    text="Give the key to the image's cloud-init; without --identity, a new one.",
+                ),
+                Option(
+                    flags=("--state",),
+                    dest="state",
+                    metavar="WORD",
+                    help="For all commands but open: what open told as extraopts.",
+                ),
+                BOOT_FIRMWARE,
+                *_MACHINE,
+                STALL,
+            ),
+        ),
+        Group(title="Output", options=(VERBOSE, HELP, VERSION)),
     ),
 )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from selfinstall import arch
 from selfinstall.errors import UsageError
 from selfinstall.packages import proxy as proxies
-from selfinstall.qemu.argv import Forward
+from selfinstall.qemu.argv import Forward, Share
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d{1,18})([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
@@ -34,7 +34,10 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]")
 _INCLUDE = re.compile(
     rf"{_PACKAGE.pattern}(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+~:-]+|/[A-Za-z0-9][A-Za-z0-9.-]*)?"
 )
-_FORWARD = re.compile(r"([0-9]{1,5}):([0-9]{1,5})")
+_FORWARD = re.compile(r"([0-9]{1,5})?:([0-9]{1,5})")
+#: What needs no quoting in a mount command; 31 bytes are qemu's bound (MAX_TAG_LEN).
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}"
+_SHARE = re.compile(rf"(.+?)(?::(?!ro$)({_TAG}))?(:ro)?", re.DOTALL)
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]{1,30}")
 _SUITE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([^\n\0]*)")
@@ -207,11 +210,23 @@ def architecture(text: str) -> str:
 
 
 def forward(text: str) -> Forward:
-    """Ports as ``HOST:GUEST``, each 1 to 65535."""
+    """Ports as ``HOST:GUEST``, each 1 to 65535; without HOST, one that is free."""
     match = _FORWARD.fullmatch(text)
-    if match is None or not all(0 < int(port) < 1 << 16 for port in match.groups()):
-        raise _bad(text, "two ports such as 2222:22")
-    return Forward(host=int(match[1]), guest=int(match[2]))
+    ports = [int(port) for port in match.groups() if port] if match else []
+    if match is None or not all(0 < port < 1 << 16 for port in ports):
+        raise _bad(text, "two ports such as 2222:22, or :22 for a free port of the host")
+    return Forward(host=int(match[1] or 0), guest=int(match[2]))
+
+
+def share(text: str) -> Share:
+    """A folder as ``FOLDER``, ``FOLDER:TAG``, and with ``:ro`` behind it for one that is only read.
+
+    A folder whose name ends like that needs a tag of its own.
+    """
+    match = _SHARE.fullmatch(path(text).__fspath__())
+    if match is None:
+        raise _bad(text, "a folder such as /srv/data, or FOLDER:TAG, or FOLDER:TAG:ro")
+    return Share(path=Path(match[1]), tag=match[2] or "", read_only=match[3] is not None)
 
 
 def choice(*names: str) -> Convert:

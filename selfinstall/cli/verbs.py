@@ -122,21 +122,45 @@ def _machine(command: Command) -> dict[str, Any]:
     return {**arguments, "accel": command.get("accel", "auto")}
 
 
-def boot(command: Command) -> int:
-    """Run an image with its console on the terminal."""
-    from selfinstall.boot import boot as boot_image
+def _seed(command: Command) -> Any:
+    """The seed for cloud-init that the options ask for, None when they ask for none."""
+    from selfinstall import inputs
+    from selfinstall.seed import Seed, check_user_data
 
+    user_data, key = command.get("user_data"), command.get("ssh_key")
+    if not (command.get("cloud_seed") or user_data or key or command.get("hostname")):
+        return None
+    content = None
+    if user_data is not None:
+        content = check_user_data(inputs.read_bounded(user_data, "user-data"), user_data)
+    keys = inputs.public_keys(key) if key is not None else b""
+    return Seed(user_data=content, ssh_keys=keys, hostname=command.get("hostname"))
+
+
+def boot(command: Command) -> int:
+    """Run an image with its console on the terminal, or tell how to run it."""
     # No bars: the terminal is the guest's.  Notes even so: one tells how to leave it.
     on_event: OnEvent = ignore if command.get("quiet") else Plain(sys.stderr, verbose=True)
-    boot_image(
-        command.get("file"),
-        firmware=command.get("firmware"),
-        forwards=tuple(command.get("forwards", ())),
-        write=command.get("write", False),
-        refresh=command.get("refresh", False),
-        on_event=on_event,
+    arguments = {
+        "firmware": command.get("firmware"),
+        "forwards": tuple(command.get("forwards", ())),
+        "shares": tuple(command.get("shares", ())),
+        "seed": _seed(command),
+        "write": command.get("write", False),
+        "on_event": on_event,
         **_machine(command),
-    )
+    }
+    style, refresh = command.get("print"), command.get("refresh", False)
+    if style is not None and refresh:
+        raise UsageError("--export comes after a boot, and --print boots nothing")
+    if style is not None:
+        from selfinstall.boot import printed
+
+        put(sys.stdout, printed(command.get("file"), style, **arguments).removesuffix("\n"))
+        return 0
+    from selfinstall.boot import boot as boot_image
+
+    boot_image(command.get("file"), refresh=refresh, **arguments)
     return 0
 
 

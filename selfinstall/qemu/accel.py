@@ -179,7 +179,7 @@ def run(
     stop = obstacle(arch)
     if wanted == "kvm":
         if stop is not None:
-            raise HostError(f"KVM cannot be used: {stop[0]}", stop[1] or "use --accel tcg")
+            raise _unusable(stop)
         doubt = None if known.works(kind) else float("inf")
         try:
             return work(Try("kvm", doubt, lambda: known.learn(kind, True)))
@@ -202,6 +202,25 @@ def run(
         known.learn(kind, False)
     # Otherwise the guest itself may be dead; only its life under emulation convicts KVM.
     return work(Try("tcg", None, lambda: known.learn(kind, False)))
+
+
+def likely(wanted: request.Accel, arch: Arch, known: Memory, kind: str) -> AccelName:
+    """What :func:`run` would begin with; nothing is tried.
+
+    :raises HostError: KVM was asked for and cannot be used.
+    """
+    if wanted == "tcg":
+        return "tcg"
+    stop = obstacle(arch)
+    if wanted == "kvm" and stop is not None:
+        raise _unusable(stop)
+    if wanted == "kvm" or (stop is None and known.works(kind) is not False):
+        return "kvm"
+    return "tcg"
+
+
+def _unusable(stop: tuple[str, str | None]) -> HostError:
+    return HostError(f"KVM cannot be used: {stop[0]}", stop[1] or "use --accel tcg")
 
 
 def _line(file: str, start: str) -> str | None:

@@ -38,6 +38,7 @@ class Drive:
     :param bootindex: the firmware tries the lowest first, and nothing that has none.
     :param cache: ``unsafe`` never flushes to the host's disk: for what is thrown away on a crash.
     :param discard: what the guest trims or fills with zeros takes no space on the host.
+    :param snapshot: qemu itself keeps what is written in a file of its own, gone with it.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Drive:
     bootindex: int | None = None
     cache: Cache = "unsafe"
     discard: bool = False
+    snapshot: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,10 +61,26 @@ class Channel:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Forward:
-    """A TCP port of the host's loopback (*host*) that leads to the guest's port *guest*."""
+    """A TCP port of the host's loopback (*host*) that leads to the guest's port *guest*.
+
+    0 as *host* is any that is free; qemu tells which (:mod:`selfinstall.qemu.usernet`).
+    """
 
     host: int
     guest: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """A folder of the host that the guest can mount by 9p over virtio.
+
+    :param path: the folder, absolute; any characters.
+    :param tag: what the guest mounts it by, 31 bytes at most (qemu's MAX_TAG_LEN).
+    """
+
+    path: Path
+    tag: str
+    read_only: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +102,8 @@ class Machine:
     :param kernel: started directly; None to let the firmware find a loader on the drives.
     :param firmware: files for flash, *vars* being a private writable copy; None for what
         qemu brings.
+    :param fresh_vars: *vars* is the template itself; qemu keeps what is written to it in a
+        file of its own, gone with it.
     :param console: the first serial device: an open socket, ``stdio``, or None for none.
     :param serial_screen: the firmware shows on the serial console what it would on a screen.
     :param qmp: an open socket for the machine protocol, or None.
@@ -99,12 +119,14 @@ class Machine:
     initrd: Path | None = None
     append: str | None = None
     firmware: FirmwareFiles | None = None
+    fresh_vars: bool = False
     drives: tuple[Drive, ...] = ()
     console: int | Literal["stdio"] | None = None
     serial_screen: bool = False
     channels: tuple[Channel, ...] = ()
     qmp: int | None = None
     network: Network | None = None
+    shares: tuple[Share, ...] = ()
     rng: bool = True
     reboots: bool = False
 
@@ -139,7 +161,9 @@ def _options(machine: Machine) -> Iterator[tuple[str, ...]]:
     for number, drive in enumerate(machine.drives):
         yield from _disk(drive, f"disk{number}", SUFFIX[machine.arch.qemu.transport])
     yield from _serial(machine)
-    yield from _network(machine)
+    yield from network(machine)
+    for number, share in enumerate(machine.shares):
+        yield from _share(share, f"share{number}", SUFFIX[machine.arch.qemu.transport])
     if machine.rng:
         yield "-object", "rng-builtin,id=rng0"
         yield "-device", f"virtio-rng{SUFFIX[machine.arch.qemu.transport]},rng=rng0"
@@ -156,7 +180,9 @@ def _board(machine: Machine) -> Iterator[tuple[str, str]]:
     if flash is not None and flash.attach == "flash":
         yield "-blockdev", _file("flash0", "raw", Path(flash.code), read_only=True)
         board += ",pflash0=flash0"
-        if flash.vars is not None:
+        if flash.vars is not None and machine.fresh_vars:
+            yield "-drive", f"if=pflash,unit=1,{_snapshot('raw', Path(flash.vars))}"
+        elif flash.vars is not None:
             yield "-blockdev", _file("flash1", "raw", Path(flash.vars), read_only=False)
             board += ",pflash1=flash1"
     yield "-machine", board
@@ -192,14 +218,23 @@ def _file(node: str, format: str, path: Path, *, read_only: bool) -> str:
     )
 
 
+def _snapshot(format: str, path: Path) -> str:
+    """The same for -drive, which alone can keep what is written in a file that nobody sees."""
+    named = f"format={escape(format)},file.driver=file,file.filename={escape(path)}"
+    return f"{named},snapshot=on"
+
+
 def _disk(drive: Drive, node: str, suffix: str) -> Iterator[tuple[str, str]]:
     # What the format's node does not set on its file is inherited by it: cache and discard too.
-    block = _file(node, drive.format, drive.path, read_only=drive.read_only)
-    if drive.cache == "unsafe":
-        block += ",cache.no-flush=on"
+    if drive.snapshot:
+        block = f"if=none,id={node},{_snapshot(drive.format, drive.path)}"
+    else:
+        block = _file(node, drive.format, drive.path, read_only=drive.read_only)
+        if drive.cache == "unsafe":
+            block += ",cache.no-flush=on"
     if drive.discard:
         block += ",discard=unmap,detect-zeroes=unmap"
-    yield "-blockdev", block
+    yield "-drive" if drive.snapshot else "-blockdev", block
     device = f"virtio-blk{suffix},drive={node},serial={escape(drive.serial)}"
     if drive.bootindex is not None:
         device += f",bootindex={drive.bootindex}"
@@ -226,15 +261,25 @@ def _serial(machine: Machine) -> Iterator[tuple[str, str]]:
         yield "-mon", "chardev=qmp,mode=control"
 
 
-def _network(machine: Machine) -> Iterator[tuple[str, str]]:
-    network = machine.network
-    if network is None:
+def network(machine: Machine) -> Iterator[tuple[str, str]]:
+    """The options of its card, each with its value."""
+    card = machine.network
+    if card is None:
         return
     user = "user,id=net0"
-    if network.restrict:
+    if card.restrict:
         user += ",restrict=on"
-    for forward in network.forwards:
+    for forward in card.forwards:
         user += f",hostfwd=tcp:127.0.0.1:{forward.host}-:{forward.guest}"
     yield "-netdev", user
     transport = machine.arch.qemu.transport
     yield "-device", f"virtio-net{SUFFIX[transport]},netdev=net0{CARD[transport]}"
+
+
+def _share(share: Share, name: str, suffix: str) -> Iterator[tuple[str, str]]:
+    # Files of the guest belong to the user who runs qemu, who alone need not be root for it;
+    # "mapped" would let no other program see their modes and links.  File systems mounted
+    # below may repeat inode numbers, which remap tells apart.
+    folder = f"local,id={name},path={escape(share.path)},security_model=none,multidevs=remap"
+    yield "-fsdev", f"{folder},readonly=on" if share.read_only else folder
+    yield "-device", f"virtio-9p{suffix},fsdev={name},mount_tag={escape(share.tag)}"

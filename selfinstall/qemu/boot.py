@@ -8,15 +8,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from selfinstall.arch import Arch, Firmware
+from selfinstall.arch import Arch, Firmware, FirmwareFiles
 from selfinstall.errors import HostError
 from selfinstall.image.export import Exported
 from selfinstall.qemu import firmware as firmwares
-from selfinstall.qemu.argv import AccelName, Drive, Machine, Network
+from selfinstall.qemu.argv import AccelName, Drive, Machine, Network, Share
 from selfinstall.qemu.emulator import Emulator
 from selfinstall.qemu.qemu_img import overlay
 
 SERIAL = "image"
+SEED = "seed"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +30,8 @@ class Boot:
     :param memory: MiB.
     :param direct: kernel, initramfs and arguments for an image without a boot loader.
     :param network: the card, None for none.
+    :param shares: folders of the host that the guest can mount.
+    :param seed: a further disk that is only read, for cloud-init.
     :param write: what the guest writes stays in the image; without, it goes to an overlay
         that is thrown away and the image is opened for reading only.
     :param scratch: the folder for the overlay and the firmware's variables, None for the
@@ -44,6 +47,8 @@ class Boot:
     smp: int = 1
     direct: Exported | None = None
     network: Network | None = None
+    shares: tuple[Share, ...] = ()
+    seed: Path | None = None
     write: bool = False
     scratch: Path | None = None
 
@@ -62,28 +67,56 @@ def machine(boot: Boot, accel: AccelName) -> Iterator[Machine]:
             raise HostError(f"cannot make a temporary folder: {error}") from error
         folder = Path(stack.enter_context(temporary))
         image = boot.image.absolute()
-        # What qemu loads itself is first already: on a PC its loader for -kernel has index 0.
-        first = None if boot.direct else 0
         if boot.write:
-            drive = Drive(
-                path=image, format=boot.format, serial=SERIAL, bootindex=first, cache="writeback"
-            )
+            drive = Drive(path=image, format=boot.format, serial=SERIAL, cache="writeback")
         else:
             layer = stack.enter_context(overlay(image, boot.format, folder))
-            drive = Drive(path=layer, format="qcow2", serial=SERIAL, bootindex=first)
-        firmware, needed = boot.firmware, boot.arch.qemu.installer_firmware
-        if boot.direct and needed is not None:
-            firmware = boot.arch.firmware(needed)
-        yield Machine(
-            arch=boot.arch,
-            emulator=boot.emulator,
-            accel=accel,
-            memory=boot.memory,
-            smp=boot.smp,
-            kernel=boot.direct.kernel.absolute() if boot.direct else None,
-            initrd=boot.direct.initrd.absolute() if boot.direct else None,
-            append=boot.direct.arguments if boot.direct else None,
-            firmware=stack.enter_context(firmwares.private(firmware, folder, boot.emulator)),
-            drives=(dataclasses.replace(drive, discard=True),),
-            network=boot.network,
-        )
+            drive = Drive(path=layer, format="qcow2", serial=SERIAL)
+        firmware = firmwares.private(_firmware(boot), folder, boot.emulator)
+        yield _machine(boot, accel, drive, stack.enter_context(firmware))
+
+
+def bare(boot: Boot, accel: AccelName) -> Machine:
+    """*boot* as a machine that somebody else starts, at any time: it uses no temporary file.
+
+    Unless it writes, qemu itself keeps what is written, in files that are gone with it.
+
+    :raises HostError: firmware is missing.
+    """
+    drive = Drive(
+        path=boot.image.absolute(),
+        format=boot.format,
+        serial=SERIAL,
+        cache="writeback",
+        snapshot=not boot.write,
+    )
+    made = _machine(boot, accel, drive, firmwares.find(_firmware(boot), boot.emulator))
+    return dataclasses.replace(made, fresh_vars=True, reboots=True)
+
+
+def _firmware(boot: Boot) -> Firmware:
+    """What starts the machine, be it only for qemu to start the kernel."""
+    needed = boot.arch.qemu.installer_firmware
+    return boot.arch.firmware(needed) if boot.direct and needed is not None else boot.firmware
+
+
+def _machine(boot: Boot, accel: AccelName, drive: Drive, firmware: FirmwareFiles | None) -> Machine:
+    # What qemu loads itself is first already: on a PC its loader for -kernel has index 0.
+    first = None if boot.direct else 0
+    drives = [dataclasses.replace(drive, bootindex=first, discard=True)]
+    if boot.seed is not None:
+        drives.append(Drive(path=boot.seed.absolute(), format="raw", serial=SEED, read_only=True))
+    return Machine(
+        arch=boot.arch,
+        emulator=boot.emulator,
+        accel=accel,
+        memory=boot.memory,
+        smp=boot.smp,
+        kernel=boot.direct.kernel.absolute() if boot.direct else None,
+        initrd=boot.direct.initrd.absolute() if boot.direct else None,
+        append=boot.direct.arguments if boot.direct else None,
+        firmware=firmware,
+        drives=tuple(drives),
+        network=boot.network,
+        shares=boot.shares,
+    )

@@ -24,6 +24,8 @@ class Qmp:
     :ivar status: the last known run state: ``running``, ``internal-error``, ``io-error`` …
     :ivar operations: disk operations that the guest has done so far, None while unknown.
     :ivar no_space: a write failed because the host's file system is full.
+    :ivar usernet: what the monitor said of the user-mode network, None until it was asked.
+    :ivar resets: how often the guest restarted itself.
     :ivar shutdown: why the machine ended: ``guest-shutdown``, ``guest-reset``, ``guest-panic`` …
     """
 
@@ -31,6 +33,8 @@ class Qmp:
     status: str | None = None
     operations: int | None = None
     no_space: bool = False
+    usernet: str | None = None
+    resets: int = 0
     shutdown: str | None = None
     _rest: bytearray = dataclasses.field(default_factory=bytearray)
 
@@ -58,6 +62,9 @@ class Qmp:
             self.no_space = True
         elif name == "SHUTDOWN":
             self.shutdown = str(data.get("reason", "unknown"))
+        elif name == "RESET":
+            # Not so when the host's user asked for it.
+            self.resets += data.get("guest") is True
         elif name == "GUEST_PANICKED":
             self.status = "guest-panicked"
 
@@ -66,18 +73,25 @@ class Qmp:
             self.ready = True
         elif identity == "status" and isinstance(value, dict):
             self.status = str(value.get("status"))
+        elif identity == "usernet" and isinstance(value, str):
+            self.usernet = value
         elif identity == "disks" and isinstance(value, list):
             self.operations = sum(_operations(disk) for disk in value)
 
 
-def order(command: str, identity: str) -> bytes:
+def order(command: str, identity: str, **arguments: str) -> bytes:
     """The bytes that make qemu execute *command*; *identity* comes back in its answer."""
-    return json.dumps({"execute": command, "id": identity}).encode() + b"\r\n"
+    message: dict[str, Any] = {"execute": command, "id": identity}
+    if arguments:
+        message["arguments"] = arguments
+    return json.dumps(message).encode() + b"\r\n"
 
 
 #: Ask how the machine is and what its disks have done.
 POLL = order("query-status", "status") + order("query-blockstats", "disks")
 QUIT = order("quit", "quit")
+#: Only the monitor for people tells which ports were taken.
+ASK_PORTS = order("human-monitor-command", "usernet", **{"command-line": "info usernet"})
 
 
 def _parse(line: bytes) -> dict[str, Any]:

@@ -93,9 +93,12 @@ class Session:
         """Whether *name* is a channel into the machine, rather than something watched beside it."""
         return name in self._outgoing
 
-    def watch(self, stream: int, name: str) -> None:
-        """Return what can be read from descriptor *stream* as *name*; it stays the caller's."""
-        self._add(stream, name, lambda: os.read(stream, CHUNK))
+    def watch(self, stream: int, name: str, read: Callable[[], bytes] | None = None) -> None:
+        """Return what can be read from descriptor *stream* as *name*; it stays the caller's.
+
+        :param read: for what is not read by :func:`os.read`.
+        """
+        self._add(stream, name, read or (lambda: os.read(stream, CHUNK)))
 
     def watches(self, name: str) -> bool:
         """Whether *name* is read from: neither forgotten nor at its end."""

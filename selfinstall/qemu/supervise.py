@@ -20,7 +20,7 @@ from selfinstall.qemu.accel import NoSignOfLife, Try
 from selfinstall.qemu.argv import Drive, Machine, pasteable
 from selfinstall.qemu.console import Console
 from selfinstall.qemu.messages import printable
-from selfinstall.qemu.qmp import POLL, QUIT, Qmp
+from selfinstall.qemu.qmp import ASK_PORTS, POLL, QUIT, Qmp
 from selfinstall.qemu.session import Exit, Session
 from selfinstall.qemu.watchdog import LIMITS, Watchdog
 
@@ -194,9 +194,19 @@ class Supervisor:
         """The guest waits for the host, which is no silence of its own."""
         self._watchdog.alive(self._clock())
 
+    def limit(self, seconds: float) -> None:
+        """From now on, *seconds* of silence are too many."""
+        self._limit = seconds
+        if not self._on_trial:
+            self._watchdog.limit = seconds
+
     def quit(self) -> None:
         """Ask qemu to end."""
         self.session.post(ports.QMP, QUIT)
+
+    def ask_ports(self) -> None:
+        """Ask which ports lead into the machine; :attr:`qmp` has the answer some steps later."""
+        self.session.post(ports.QMP, ASK_PORTS)
 
     def complaint(self) -> str:
         """What qemu itself wrote first, warnings and its name aside; empty when it is silent."""

@@ -18,13 +18,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from selfinstall import request
-from selfinstall.events import OnEvent
+from selfinstall.events import Event, OnEvent
 from selfinstall.qemu import accel
 from selfinstall.qemu.accel import Try
+from selfinstall.qemu.argv import Network
 from selfinstall.qemu.boot import Boot, machine
 from selfinstall.qemu.login import TRIAL, shows_life
 from selfinstall.qemu.session import CONSOLE, Session, start
 from selfinstall.qemu.supervise import Supervisor
+from selfinstall.qemu.usernet import LOOPBACK, listening
 
 #: To be told to the user before the terminal is handed over.
 HOW_TO_QUIT = "Ctrl-a x ends the machine, Ctrl-a Ctrl-a sends Ctrl-a"
@@ -106,18 +108,38 @@ def boot_interactive(
         on_event=on_event,
         # A machine that writes to the image is not killed on a suspicion.
         trial=math.inf if boot.write else TRIAL,
-        work=lambda attempt: _attempt(boot, attempt, stdin, stdout),
+        work=lambda attempt: _attempt(boot, attempt, on_event, stdin, stdout),
     )
 
 
-def _attempt(boot: Boot, attempt: Try, stdin: int, stdout: int) -> None:
+def _attempt(boot: Boot, attempt: Try, on_event: OnEvent, stdin: int, stdout: int) -> None:
     with machine(boot, attempt.accel) as made:
         made = dataclasses.replace(made, reboots=True)
         with start(made) as session:
             # Nothing is hung that a person looks at.
             supervisor = Supervisor(session, attempt, None, stall=math.inf, drives=made.drives)
+            early = _tell_ports(supervisor, made.network, on_event)
             with raw(stdin):
-                _relay(session, supervisor, stdin, stdout)
+                if _write(stdout, early):
+                    _relay(session, supervisor, stdin, stdout)
+
+
+def _tell_ports(supervisor: Supervisor, network: Network | None, on_event: OnEvent) -> bytes:
+    """Tell which ports qemu chose, while the terminal is still ours.
+
+    :returns: what the console said meanwhile.
+    """
+    if network is None or all(forward.host for forward in network.forwards):
+        return b""
+    supervisor.ask_ports()
+    said = b""
+    while supervisor.qmp.usernet is None and supervisor.exit is None:
+        said += b"".join(data for name, data in supervisor.step()[1] if name == CONSOLE)
+        supervisor.judge()
+    for forward in listening(supervisor.qmp.usernet or ""):
+        message = f"port {forward.host} of {LOOPBACK} leads to port {forward.guest} of the machine"
+        on_event(Event("note", "boot", message=message))
+    return said
 
 
 class _Keyboard:

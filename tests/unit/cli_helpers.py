@@ -68,11 +68,15 @@ class Library:
         self._go(on_event)
         return 0
 
+    def printed(self, image: Path, style: str, *, on_event: Any, **keywords: Any) -> str:
+        self.calls.append({"image": image, "style": style, **keywords})
+        return f"<{style}/>\n"
+
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         functions = {
             "pipeline": {"build": self.build, "make_plan": self.make_plan},
             "verification": {"verify": self.verify},
-            "boot": {"boot": self.boot},
+            "boot": {"boot": self.boot, "printed": self.printed},
         }
         for name, members in functions.items():
             module = types.ModuleType(f"selfinstall.{name}")

@@ -46,6 +46,11 @@ def serve():
         for line in lines:
             order = json.loads(line)
             answer = {{}}
+            if order["execute"] == "human-monitor-command":
+                answer = "Hub -1 (net0):\\n" + "".join(
+                    f"  TCP[HOST_FORWARD]  9  127.0.0.1 {{host}}  10.0.2.15 {{guest}}  0  0\\n"
+                    for host, guest in forwards
+                )
             if order["execute"] == "quit":
                 os._exit(0)
             if order["execute"] == "query-status":
@@ -54,6 +59,22 @@ def serve():
                 operations += moving
                 answer = [{{"stats": {{"rd_operations": operations}}}}]
             tell(**{{"return": answer, "id": order["id"]}})
+forwards, listeners = [], []
+for host, guest in re.findall(r"hostfwd=tcp:127.0.0.1:(\\d+)-:(\\d+)", words):
+    listener = socket()
+    listener.setsockopt(1, 2, 1)
+    listener.bind(("127.0.0.1", int(host)))
+    listener.listen(5)
+    listeners.append(listener)
+    forwards.append((listener.getsockname()[1], guest))
+def answer_ssh(banner=b"SSH-2.0-fake\\r\\n"):
+    def speak():
+        while True:
+            fd, _ = listeners[0]._accept()
+            if banner:
+                os.write(fd, banner)
+            os.close(fd)
+    threading.Thread(target=speak, daemon=True).start()
 threading.Thread(target=serve, daemon=True).start()
 def done(status=0):
     sys.stderr.flush()

@@ -338,6 +338,8 @@ ARCH = Arch(
         cpu_kvm="host",
         kvm_hosts=("vax64",),
         transport="pci",
+        libvirt="vax",
+        acpi="never",
     ),
     root_type="00000000-1111-2222-3333-444444444444",
     console="ttyV0",

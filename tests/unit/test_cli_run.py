@@ -178,6 +178,8 @@ def test_boot_passes_its_options_on(library: Library) -> None:
         "write": True,
         "refresh": True,
         "forwards": (Forward(host=2222, guest=22), Forward(host=8080, guest=80)),
+        "shares": (),
+        "seed": None,
     }
     assert not second["refresh"]
     assert (second["write"], second["firmware"], second["forwards"]) == (False, None, ())

@@ -12,17 +12,22 @@ import pytest
 from selfinstall import errors
 from selfinstall.cli import build_qemu
 from selfinstall.cli.help import EXIT_STATUS
-from selfinstall.cli.options import BUILD, VERBS
+from selfinstall.cli.options import BUILD, VERBS, VIRT_SSH
 from selfinstall.errors import SelfinstallError
 from selfinstall.events import Event, Kind
+from selfinstall.virtssh.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "docs" / "selfinstall.1").read_text()
+VIRT_SSH_MANUAL = (ROOT / "docs" / "selfinstall-virt-ssh.1").read_text()
 README = (ROOT / "README.md").read_text()
 BUILD_QEMU = (ROOT / "docs" / "selfinstall-build-qemu.1").read_text()
 LIBRARY = (ROOT / "docs" / "library.md").read_text()
 FLAGS = {
-    flag for verb in (BUILD, *VERBS.values()) for option in verb.options for flag in option.flags
+    flag
+    for verb in (BUILD, *VERBS.values(), VIRT_SSH)
+    for option in verb.options
+    for flag in option.flags
 }
 FLAGS |= {flag for option in build_qemu.PROGRAM_VERB.options for flag in option.flags}
 #: Options of other programs that the examples show.
@@ -81,6 +86,17 @@ def test_the_manual_has_every_option_of_a_verb(verb) -> None:  # type: ignore[no
         assert option.flags[0] in text or option.flags[0] in own, option.flags
     assert f"selfinstall {verb.name}" in plain(MANUAL)
     assert re.search(rf"^{verb.name}\b", section("VERBS"), re.MULTILINE)
+
+
+def test_the_setup_script_s_manual_has_its_options_and_commands() -> None:
+    text = plain(VIRT_SSH_MANUAL)
+    described = set(_LONG.findall(plain(VIRT_SSH_MANUAL.partition(".SH OPTIONS")[2])))
+    assert described == {flag for o in VIRT_SSH.options for flag in o.flags if flag[:2] == "--"} | {
+        "--suite",
+        "--ssh-key",
+    }
+    for name in COMMANDS:
+        assert re.search(rf"^{name}$", text, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/selfinstall.1", "docs/library.md"])
