@@ -134,7 +134,7 @@ def assemble(
     return Assembled(
         kernel=kernel_file,
         initramfs=initramfs,
-        rootfs=spool if on_disk else None,
+        rootfs=spool if on_disk and not plan.from_image else None,
         packages=packages if on_disk and fetched else None,
     )
 
@@ -158,9 +158,10 @@ def _own_files(
     yield from _rendered(plan, arch, arranged)
     for path, (content, program) in profile_files(plan, arch, inputs.profiles).items():
         yield ExtraFile(f"selfinstall/{path}", 0o755 if program else 0o644, content)
-    label = make_label(plan.disk, work)
-    yield ExtraFile("selfinstall/label.head", 0o644, label.head)
-    yield ExtraFile("selfinstall/label.tail", 0o644, label.tail)
+    if not plan.from_image:
+        label = make_label(plan.disk, work)
+        yield ExtraFile("selfinstall/label.head", 0o644, label.head)
+        yield ExtraFile("selfinstall/label.tail", 0o644, label.tail)
     yield from _inputs(plan, inputs)
 
 
@@ -347,15 +348,16 @@ def run(
     plan: Plan,
     arch: Arch,
     assembled: Assembled,
-    disk: Path,
     log: Path,
     layers: Layers,
+    fresh: Callable[[], None],
     on_event: OnEvent,
 ) -> GuestReport:
-    """Boot the assembled guest on *disk* and wait for its verdict.
+    """Boot the assembled guest and wait for its verdict.
 
-    :param disk: the raw image to make; *layers* says with what it begins.
     :param log: where the console goes.
+    :param layers: whose disk the guest gets.
+    :param fresh: makes that disk what the guest shall find.
     :raises HostError: qemu is missing or too old.
     :raises GuestFailed: a hook failed.
     :raises GuestHung: the guest gave no sign of life.
@@ -374,7 +376,7 @@ def run(
             kernel=assembled.kernel,
             initrd=assembled.initramfs,
             append=" ".join(plan.installer_args),
-            drives=tuple(_drives(plan, assembled, disk)),
+            drives=tuple(_drives(plan, assembled, layers.disk)),
             network=Network() if plan.network else None,
         )
 
@@ -387,7 +389,7 @@ def run(
         cache=folder_or(request.cache, log.parent),
         on_event=on_event,
         # An attempt that did not come to life may have left something.
-        fresh=lambda: layers.fresh_disk(plan.disk.size),
+        fresh=fresh,
         on_ask=functools.partial(layers.take, plan),
     )
 

@@ -55,7 +55,7 @@ class PlacedPartition:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Disk:
-    """A partitioned disk of *size* bytes; the root partition is the last, so that it can grow."""
+    """A partitioned disk of *size* bytes; of new ones root is the last, so that it can grow."""
 
     size: int
     uuid: str
@@ -68,7 +68,7 @@ class Disk:
     @property
     def root(self) -> PlacedPartition:
         """The root partition."""
-        return self.partitions[-1]
+        return next(p for p in self.partitions if p.role == "root")
 
     def sfdisk_script(self) -> str:
         """The disk as sfdisk(8) reads it, in sectors of 512 bytes."""

@@ -29,7 +29,12 @@ def make(
         "arch": plan.arch,
         "system": plan.system,
         "suite": plan.suite,
-        "tarball": None if plan.from_suite else {"name": facts.name, "sha256": facts.sha256},
+        "tarball": (
+            None
+            if plan.from_suite or plan.from_image
+            else {"name": facts.name, "sha256": facts.sha256}
+        ),
+        "from_image": facts.name if plan.from_image else None,
         "profiles": [dataclasses.asdict(used) for used in plan.profiles],
         "seed": plan.seed,
         "format": plan.format,

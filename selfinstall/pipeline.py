@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from selfinstall import arch as arches
 from selfinstall import guest, manifest, plan, stage, suite
+from selfinstall.adapt import base as images
+from selfinstall.adapt import planning as adapting
+from selfinstall.adapt.base import Base
 from selfinstall.arch import Arch
 from selfinstall.errors import GuestFailed, HostError, InputError
 from selfinstall.events import Event, OnEvent, ignore
@@ -41,6 +45,7 @@ from selfinstall.qemu.firmware import first_usable, for_installer
 from selfinstall.qemu.install import GuestReport
 from selfinstall.request import Request
 from selfinstall.result import Result
+from selfinstall.rootfs.facts import RootfsFacts
 from selfinstall.rootfs.inspect import Inspection, inspect
 from selfinstall.stage import SecondStage
 from selfinstall.verification import Verified, verify
@@ -71,12 +76,14 @@ class Origin:
     :param second_stage: what is to be finished of it.
     :param apt: where its packages come from, and what apt believes to be installed.
     :param fetched: packages of the second stage that are fetched already.
+    :param image: the image that is adapted, None where a new one is made.
     """
 
     inspection: Inspection
     second_stage: SecondStage
     apt: AptInput
     fetched: tuple[Fetched, ...] = ()
+    image: Base | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ class Prepared:
     plan: Plan
     fetched: tuple[Fetched, ...]
     esp: bytes
+    image: Base | None
 
 
 def make_plan(request: Request, on_event: OnEvent = ignore) -> Plan:
@@ -147,6 +155,8 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
 
 def _checked(request: Request) -> Request:
     """*request* with its defaults that depend on the host, when it names what to build from."""
+    if request.from_image is not None:
+        adapting.check(request)
     plan.check_source(request)
     return suite.settled(request)
 
@@ -158,7 +168,8 @@ def _with_cache(request: Request, work: Path) -> Request:
 
 def _store(request: Request, clock: Clock) -> Store | None:
     """Where layers are kept; None where there is no such place, or none is wanted."""
-    if not request.use_cache or request.layers_limit == 0:
+    # An image that is adapted is what a layer would be.
+    if not request.use_cache or request.layers_limit == 0 or request.from_image is not None:
         return None
     try:
         folder = request.cache or default_folder(os.environ)
@@ -173,13 +184,17 @@ def _prepare(
 ) -> Prepared:
     """Everything before the guest.  Without *layers*, only as far as the plan."""
     spool = None if layers is None else work / "rootfs.tar"
-    origin = (_from_suite if request.tarball is None else _from_tarball)(
-        request, work, clock, spool=spool
-    )
+    if request.from_image is not None:
+        disk = None if layers is None else layers.disk
+        origin = _from_image(request, work, clock, spool=spool, disk=disk)
+    else:
+        origin = (_from_suite if request.tarball is None else _from_tarball)(
+            request, work, clock, spool=spool
+        )
     facts = origin.inspection.facts
     arch = plan.arch_of(facts)
     profiles = inputs.profiles
-    needs = plan.needs(request, facts, arch, profiles)
+    needs = (adapting if origin.image else plan).needs(request, facts, arch, profiles)
     second = origin.second_stage
     with _apt_root(request, origin, needs, work, clock) as root:
         resolution = Resolution()
@@ -192,16 +207,17 @@ def _prepare(
             except InputError as error:
                 init = plan.chosen_init(request, facts)
                 raise blamed(error, profiles, init) from None
-        made = plan.make(
-            request,
-            facts,
-            arch,
-            resolution,
-            base=second.base,
-            profiles=profiles,
-            seed=request.seed
-            or plan.content_seed(request, facts, (*second.base, *resolution.packages)),
+        seed = request.seed or plan.content_seed(
+            request, facts, (*second.base, *resolution.packages)
         )
+        if origin.image is not None:
+            made = adapting.make(
+                request, origin.image, facts, arch, resolution, profiles=profiles, seed=seed
+            )
+        else:
+            made = plan.make(
+                request, facts, arch, resolution, base=second.base, profiles=profiles, seed=seed
+            )
         for warning in made.warnings:
             clock.on_event(Event("warning", "plan", message=warning))
         fetched, esp = origin.fetched, b""
@@ -215,7 +231,7 @@ def _prepare(
                 root.local |= stage.cut_out(facts.held, spool, work) if request.tarball else {}
                 lacking = Resolution(packages=made.packages[len(fetched) :])
                 fetched += fetch(root, lacking, root.cache, on_event=clock.on_event)
-    return Prepared(inputs, origin.inspection, arch, made, fetched, esp)
+    return Prepared(inputs, origin.inspection, arch, made, fetched, esp, origin.image)
 
 
 def _from_tarball(request: Request, work: Path, clock: Clock, *, spool: Path | None) -> Origin:
@@ -225,7 +241,14 @@ def _from_tarball(request: Request, work: Path, clock: Clock, *, spool: Path | N
     facts = inspection.facts
     plan.check_arch(request, facts)
     second = stage.of_tarball(inspection.dpkg_status, facts.held)
-    apt = AptInput(
+    return Origin(
+        inspection=inspection, second_stage=second, apt=_apt_input(request, facts, second)
+    )
+
+
+def _apt_input(request: Request, facts: RootfsFacts, second: SecondStage) -> AptInput:
+    """What apt is told about a system that is there."""
+    return AptInput(
         architecture=facts.architecture,
         dpkg_status=second.status,
         sources=facts.sources,
@@ -238,7 +261,29 @@ def _from_tarball(request: Request, work: Path, clock: Clock, *, spool: Path | N
         proxy=request.apt_proxy,
         held=second.rest,
     )
-    return Origin(inspection=inspection, second_stage=second, apt=apt)
+
+
+def _from_image(
+    request: Request, work: Path, clock: Clock, *, spool: Path | None, disk: Path | None
+) -> Origin:
+    """The system that is in an image.
+
+    :param disk: where the image is copied to; None to look only.
+    """
+    assert request.from_image is not None
+    facts = images.look_at(request.from_image)
+    if disk is None and facts.format == "raw":
+        disk = facts.path
+    else:
+        disk = disk or work / "disk.raw"
+        with clock.step("copy"):
+            images.copy(facts, disk, clock.on_event)
+    base = images.look_into(facts, disk)
+    inspection = images.inspect(base, disk, spool=spool, on_event=clock.on_event)
+    plan.check_arch(request, inspection.facts)
+    second = stage.of_tarball(inspection.dpkg_status, ())
+    apt = _apt_input(request, inspection.facts, second)
+    return Origin(inspection=inspection, second_stage=second, apt=apt, image=base)
 
 
 def _from_suite(request: Request, work: Path, clock: Clock, *, spool: Path | None) -> Origin:
@@ -288,7 +333,7 @@ def _check_host(request: Request, arch: Arch, made: Plan) -> None:
     require_program("sfdisk", "fdisk")
     if made.disk.partition("esp") is not None:
         require_program("mkfs.vfat", "dosfstools")
-    if not made.loaders:
+    if not made.loaders and not made.from_image:
         require_program("debugfs", "e2fsprogs")
     if made.verify:
         for names in made.firmwares:
@@ -318,9 +363,8 @@ def _run_guest(
     log = request.log or work / "console.log"
     try:
         with clock.step("guest"):
-            report = guest.run(
-                request, made, arch, machine, layers.disk, log, layers, clock.on_event
-            )
+            fresh = _fresh(prepared, layers, clock)
+            report = guest.run(request, made, arch, machine, log, layers, fresh, clock.on_event)
     except GuestFailed as error:
         error.log = _keep_log(log, request)
         raise
@@ -331,9 +375,18 @@ def _run_guest(
     return report
 
 
+def _fresh(prepared: Prepared, layers: Layers, clock: Clock) -> Callable[[], None]:
+    """What makes the disk as the guest shall find it, before each attempt."""
+    image, disk = prepared.image, prepared.plan.disk
+    if image is None:
+        return lambda: layers.fresh_disk(disk.size)
+    spoilt = itertools.chain((False,), itertools.repeat(True))
+    return lambda: image.fresh(layers.disk, disk, clock.on_event, again=next(spoilt))
+
+
 def _export(made: Plan, disk: Path, work: Path) -> Exported | None:
     """Kernel and initramfs of an image without a boot loader."""
-    if made.loaders:
+    if made.loaders or made.from_image:
         return None
     arguments = export.command_line(made.root_uuid, made.image_args)
     return export.export(disk, made.disk.root.start, arguments, work)

@@ -131,7 +131,7 @@ class Plan:
 
     *firmwares* has a row for each boot of the verification: of the names in it, the
     first that the host has.
-    :param tarball: its name, or that of the suite.
+    :param tarball: its name, or that of the suite or of the image that is adapted.
     :param base: packages of a system that is only extracted, to install first and by force.
     :param unconfigured: how many packages of the tarball dpkg has not finished with.
     """
@@ -172,6 +172,7 @@ class Plan:
     network: bool
     verify: bool
     warnings: tuple[str, ...]
+    from_image: bool = False
 
     @property
     def packages(self) -> tuple[Package, ...]:
@@ -311,7 +312,7 @@ def chosen_init(request: Request, facts: RootfsFacts | None) -> Init:
 
 def check_source(request: Request) -> None:
     """:raises UsageError: the request does not name one thing to make the image of."""
-    if request.tarball is None and request.suite is None:
+    if request.tarball is None and request.suite is None and request.from_image is None:
         raise UsageError(
             "no tarball and no suite given",
             "selfinstall --tarball rootfs.tar.zst -o disk.img, or selfinstall --suite trixie",
@@ -542,7 +543,7 @@ def check_arch(request: Request, facts: RootfsFacts) -> None:
     if request.arch is not None and request.arch != facts.architecture:
         raise InputError(
             f"{facts.name} is {facts.architecture}, not {request.arch}",
-            "leave out --arch, or give the tarball of that architecture",
+            "leave out --arch, or give the tarball or image of that architecture",
         )
 
 
@@ -664,6 +665,10 @@ def _settings(
         # Of all: another loader's packages may be there too, and would make a menu of their own.
         "MENU_PROGRAMS": _joined(d.menu_programs for d in loaders.all_loaders().values()),
         "MENU_INPUTS": _joined(loaders.all_loaders()[u.loader].menu_inputs for u in plan.loaders),
+        # Of images that are adapted (selfinstall.adapt.planning).
+        "ADAPT": "",
+        "MOUNTS": "",
+        "BARE_KERNELS": "",
         **_targets(plan.loaders),
     }
 
@@ -689,11 +694,11 @@ def _describe(plan: Plan) -> str:
 
     rows: list[tuple[str, str]] = [
         (
-            "suite" if plan.from_suite else "tarball",
+            "suite" if plan.from_suite else "from" if plan.from_image else "tarball",
             f"{plan.tarball} ({plan.system}, {plan.arch})",
         ),
         ("image", f"{plan.output} ({plan.format}, {size(plan.disk.size)})"),
-        ("host name", plan.hostname),
+        ("host name", plan.hostname or "none"),
         *(("profile", f"{used.name} ({used.source})") for used in plan.profiles),
         ("kernel", plan.kernel),
         *(

@@ -30,8 +30,9 @@ STDIN = Path("-")
 class Request:
     """One build, as asked for.  Holds no secrets, only the paths of files that do.
 
-    :param tarball: the rootfs tarball, or :data:`STDIN`; None with *suite*.
-    :param suite: the Debian suite to make the rootfs of; None with *tarball*.
+    :param tarball: the rootfs tarball, or :data:`STDIN`; None with *suite* or *from_image*.
+    :param suite: the Debian suite to make the rootfs of; None with *tarball* or *from_image*.
+    :param from_image: an image to adapt, which is only read; None with *tarball* or *suite*.
     :param variant: which of the suite's packages to install.
     :param output: the image to make; None for the tarball's name (or suite and
         architecture) with the format's suffix.
@@ -85,6 +86,7 @@ class Request:
 
     tarball: Path | None = None
     suite: str | None = None
+    from_image: Path | None = None
     variant: Variant = "minbase"
     output: Path | None = None
     arch: str | None = None

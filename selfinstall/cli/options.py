@@ -156,6 +156,12 @@ BUILD = Verb(
                     convert=values.suite,
                     help="No tarball: make the rootfs of this Debian suite's packages.",
                 ),
+                _path(
+                    "--from-image",
+                    dest="from_image",
+                    metavar="IMAGE",
+                    text="No tarball: adapt this image, made by whatever tool; it is only read.",
+                ),
                 _choice(
                     "--variant",
                     "variant",

@@ -109,7 +109,7 @@ def parse(arguments: Sequence[str]) -> Command:
     command = read(verb, arguments if verb is BUILD else arguments[1:])
     if command.get("help") or command.get("version"):
         return command
-    if verb is BUILD and not {"tarball", "suite"} & command.given.keys():
+    if verb is BUILD and not {"tarball", "suite", "from_image"} & command.given.keys():
         raise UsageError(
             "no tarball and no suite given",
             "selfinstall --tarball rootfs.tar.zst -o disk.img, or selfinstall --suite trixie",

@@ -14,19 +14,23 @@ from selfinstall.arch import Arch, LoaderUse
 from selfinstall.errors import InputError
 from selfinstall.host import workspace
 from selfinstall.image.label import HEAD_SECTORS
-from selfinstall.layout import SECTOR
+from selfinstall.layout import ESP, SECTOR
 from selfinstall.loader import Loader
 from selfinstall.qemu import qemu_img
 
 #: More entries than the 128 of every tool are a damaged table, not a disk.
 MAXIMUM_ENTRIES = 1024
+#: The EFI partition's type in a DOS label (UEFI 2.10, 5.2.2), and the mark of the active one.
+_DOS_ESP, _DOS_ACTIVE = 0xEF, 0x80
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImagePartition:
     """One partition: *start* and *size* in bytes, *type* a GPT type GUID.
 
-    *bootable* is GPT's attribute "legacy BIOS bootable" (UEFI 2.10, table 5.8).
+    In a DOS label, *type* is its byte in hexadecimal, but for the EFI partition's.
+    *bootable* is GPT's attribute "legacy BIOS bootable" (UEFI 2.10, table 5.8), or DOS's
+    flag "active".
     """
 
     number: int
@@ -47,7 +51,7 @@ class ImageFacts:
     :param virtual_size: the disk's size in bytes.
     :param actual_size: what the file occupies, bytes.
     :param label: the kind of partition table, None when there is none.
-    :param partitions: its partitions (GPT only).
+    :param partitions: its partitions; of a DOS label the primary ones.
     :param arches: the architectures that the root partition's type names.
     :param first_bytes: of the disk, where some loaders leave a mark.
     """
@@ -77,6 +81,8 @@ class ImageFacts:
         )
 
     def _holds(self, loader: Loader) -> bool:
+        if self.label == "dos" and loader.dos_magic:
+            return self.first_bytes.startswith(loader.dos_magic)
         own = {p.type for p in loader.partitions}
         return (
             bool(own or loader.magic or loader.root_attributes)
@@ -105,7 +111,7 @@ def inspect_image(path: Path) -> ImageFacts:
     if partitions is not None:
         label = "gpt"
     elif head[510:512] == b"\x55\xaa":
-        label = "dos"
+        label, partitions = "dos", parse_dos(head)
     return ImageFacts(
         path=path,
         format=info.format,
@@ -116,6 +122,26 @@ def inspect_image(path: Path) -> ImageFacts:
         arches=tuple(a.name for a in arches.all_arches().values() if a.root_type in types),
         first_bytes=head[:16],
     )
+
+
+def parse_dos(head: bytes) -> tuple[ImagePartition, ...]:
+    """The primary partitions of the DOS label in *head*."""
+    found = []
+    for number in range(1, 5):
+        status, kind, start, size = struct.unpack_from("<B3xB3xII", head, 430 + 16 * number)
+        if kind and size:
+            found.append(
+                ImagePartition(
+                    number=number,
+                    type=ESP if kind == _DOS_ESP else f"{kind:02X}",
+                    uuid="",
+                    name="",
+                    start=start * SECTOR,
+                    size=size * SECTOR,
+                    bootable=status == _DOS_ACTIVE,
+                )
+            )
+    return tuple(found)
 
 
 def parse_gpt(head: bytes) -> tuple[ImagePartition, ...] | None:

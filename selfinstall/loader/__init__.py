@@ -32,6 +32,7 @@ class Loader:
     :param menu_inputs: files and folders that the menu is made of, beside ``/boot``, without
         leading slash.
     :param magic: the disk's first bytes once it is installed, where they are its own.
+    :param dos_magic: the same under a DOS label, where it needs no partition of its own.
     :param root_attributes: attributes of the root partition, as sfdisk(8) names them.
     """
 
@@ -45,6 +46,7 @@ class Loader:
     menu_programs: tuple[str, ...] = ()
     menu_inputs: tuple[str, ...] = ()
     magic: bytes = b""
+    dos_magic: bytes = b""
 
 
 @functools.cache

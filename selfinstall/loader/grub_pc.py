@@ -12,4 +12,6 @@ LOADER = Loader(
     menu_programs=("update-grub",),
     menu_inputs=("etc/default", "etc/grub.d"),
     target_setting="GRUB_PC_TARGETS",
+    # The jump in boot.img (grub-core/boot/i386/pc/boot.S); the core is in the gap behind it.
+    dos_magic=b"\xebc\x90",
 )

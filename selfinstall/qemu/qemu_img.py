@@ -31,11 +31,13 @@ class Info:
     :param format: as qemu calls it.
     :param virtual_size: of the disk, bytes.
     :param actual_size: bytes that the file takes on the host.
+    :param parts: other files that it is made of: what backs it, where its data is.
     """
 
     format: str
     virtual_size: int
     actual_size: int
+    parts: tuple[str, ...] = ()
 
 
 def info(path: Path, format: str | None = None) -> Info:
@@ -54,9 +56,18 @@ def info(path: Path, format: str | None = None) -> Info:
             format=str(facts["format"]),
             virtual_size=int(facts["virtual-size"]),
             actual_size=int(facts.get("actual-size", 0)),
+            parts=_parts(facts, _absolute(path)),
         )
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"qemu-img tells nonsense about {path}") from error
+
+
+def _parts(facts: dict[str, Any], own: str) -> tuple[str, ...]:
+    """The files that an image names, of those members of ``info`` in which formats do that."""
+    data = facts.get("format-specific", {}).get("data", {})
+    names = [facts.get("backing-filename"), data.get("data-file")]
+    names += [extent.get("filename") for extent in data.get("extents", ())]
+    return tuple(str(name) for name in names if name is not None and name != own)
 
 
 def convert(

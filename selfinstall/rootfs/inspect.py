@@ -67,7 +67,12 @@ def inspect(
 
 
 def inspect_made(
-    stream: io.RawIOBase, name: str, held: tuple[HeldDeb, ...], *, spool: Path, on_event: OnEvent
+    stream: io.RawIOBase,
+    name: str,
+    held: tuple[HeldDeb, ...],
+    *,
+    spool: Path | None,
+    on_event: OnEvent,
 ) -> Inspection:
     """The same for a first stage that is made while it is read.
 

@@ -43,17 +43,11 @@ class Data:
     size: int
 
 
-class RootfsStream(io.RawIOBase):
-    """The tar stream as a file to read once.
+class PieceStream(io.RawIOBase):
+    """Pieces one behind the other as a file to read once."""
 
-    :param packages: in the order in which they are extracted; where two have the same
-        file, the first counts (dpkg decides anew when it installs them).
-    :param files: further files by path, mode 0644, root's.
-    :raises InputError: while it is read: a package is damaged.
-    """
-
-    def __init__(self, packages: Sequence[Data], files: dict[str, bytes]) -> None:
-        self._pieces = _stream(packages, files)
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
         self._piece = memoryview(b"")
 
     def readable(self) -> bool:
@@ -70,6 +64,19 @@ class RootfsStream(io.RawIOBase):
         view[:count] = self._piece[:count]
         self._piece = self._piece[count:]
         return count
+
+
+class RootfsStream(PieceStream):
+    """The tar stream as a file to read once.
+
+    :param packages: in the order in which they are extracted; where two have the same
+        file, the first counts (dpkg decides anew when it installs them).
+    :param files: further files by path, mode 0644, root's.
+    :raises InputError: while it is read: a package is damaged.
+    """
+
+    def __init__(self, packages: Sequence[Data], files: dict[str, bytes]) -> None:
+        super().__init__(_stream(packages, files))
 
 
 class _Sink(io.BytesIO):

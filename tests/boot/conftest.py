@@ -62,6 +62,12 @@ def first_stage(fixtures: Path) -> Path:
     return _fixture(fixtures, "trixie-first-stage.tar.gz")
 
 
+@pytest.fixture(scope="session")
+def theirs(fixtures: Path) -> Path:
+    """trixie on a DOS label with GRUB for BIOS, as vmdb2 makes it: no serial console."""
+    return _fixture(fixtures, "trixie-vmdb2.qcow2")
+
+
 @pytest.fixture
 def password_file(tmp_path: Path) -> Path:
     path = tmp_path / "password"

@@ -77,6 +77,7 @@ def test_a_kernel_less_tarball_becomes_a_machine(
     assert size > 14.5 * (1 << 30)
     assert console.run("findmnt -no FSTYPE /boot/efi") == "vfat"
     assert "No errors detected" in console.run("sfdisk --verify /dev/vda 2>&1")
+    grows_by_nothing(console)
     assert console.run("dpkg --audit; dpkg --verify") == ""
     assert console.run("apt-mark showmanual").split().count("linux-image-amd64") == 1
     assert "linux-base" in console.run("apt-mark showauto").split()
@@ -98,6 +99,14 @@ def test_a_kernel_less_tarball_becomes_a_machine(
     console.login(PASSWORD)
     assert console.run("uname -r") == cloud
     console.power_off()
+
+
+def grows_by_nothing(console: Console) -> None:
+    """Where the disk has not grown since, the growing root does and says nothing."""
+    state = "{ sfdisk --dump /dev/vda; findmnt -bno SIZE /; dmesg | grep -c resiz; } | sha256sum"
+    before = console.run(state)
+    assert console.run("/usr/local/sbin/selfinstall-grow-root 2>&1") == ""
+    assert console.run(state) == before
 
 
 def wait_for_ssh(port: int, console: Console) -> None:

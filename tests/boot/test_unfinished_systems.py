@@ -7,6 +7,7 @@ from pathlib import Path
 
 from conftest import PASSWORD
 from machine import SELFINSTALL, Console
+from test_images import grows_by_nothing
 
 from selfinstall.packages import debian
 
@@ -55,9 +56,13 @@ def test_no_tarball_at_all_and_sysvinit(
         "--suite", "bookworm", "--mirror", mirror, "--include", "sysvinit-core",
         "-o", image, "--root-password-file", password_file,
     )  # fmt: skip
-    console = Console(image, "--firmware", "bios", log=tmp_path / "console")
+    subprocess.run(["qemu-img", "resize", "-q", "-f", "raw", image, "+3G"], check=True)
+    console = Console(image, "--firmware", "bios", "--write", log=tmp_path / "console")
     consoles.append(console)
     console.login(PASSWORD)
+    assert int(console.run("findmnt -bno SIZE /")) > 12.5 * (1 << 30)
+    assert "No errors detected" in console.run("sfdisk --verify /dev/vda 2>&1")
+    grows_by_nothing(console)
     assert console.run(CHECKS) == ""
     assert console.run("cat /proc/1/comm; readlink /bin; readlink /lib").split() == [
         "init", "usr/bin", "usr/lib",
