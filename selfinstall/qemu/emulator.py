@@ -73,7 +73,7 @@ def find(arch: Arch, program: Path | None = None) -> Emulator:
         minimum = ".".join(map(str, arch.qemu.minimum))
         raise HostError(
             f"{path} is version {found[1]}, {arch.name} needs {minimum} or newer",
-            _hint(arch),
+            _hint_newer(arch, arch.qemu.minimum),
         )
     return Emulator(
         program=path,
@@ -99,13 +99,17 @@ def check_kernel(arch: Arch, emulator: Emulator, kernel: str) -> None:
         raise HostError(
             f"{emulator.program} is version {emulator.version}, "
             f"{kernel} of {arch.name} needs {needed[0]}.{needed[1]} or newer",
-            _hint(arch, needed),
+            _hint_newer(arch, needed),
         )
 
 
-def _hint(arch: Arch, minimum: tuple[int, int] | None = None) -> str:
+def _hint(arch: Arch) -> str:
+    return how_to_install(arch.qemu.packages, arch.qemu.minimum)
+
+
+def _hint_newer(arch: Arch, minimum: tuple[int, int]) -> str:
     return (
-        f"{how_to_install(arch.qemu.packages, minimum or arch.qemu.minimum)}; "
+        f"{how_to_install(arch.qemu.packages, minimum)}; "
         f"or name another build by --qemu or {ENVIRONMENT}{arch.name.upper()}"
     )
 

@@ -65,7 +65,7 @@ def accept(listener: socket.socket) -> Order | None:
 
 def listen(path: Path) -> socket.socket:
     """A socket at *path*, however long that is."""
-    with _short(path) as name:
+    with short(path) as name:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(name)
         listener.listen()
@@ -79,7 +79,7 @@ def send(path: Path, command: Command) -> int | None:
     :raises HostError: nobody listens, or who did ended without an answer.
     :raises SelfinstallError: what the keeper answers.
     """
-    with _short(path) as name, socket.socket(socket.AF_UNIX) as link:
+    with short(path) as name, socket.socket(socket.AF_UNIX) as link:
         try:
             link.connect(name)
             link.sendall(command.encode())
@@ -96,7 +96,7 @@ def send(path: Path, command: Command) -> int | None:
 
 
 @contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short(path: Path) -> Iterator[str]:
     """A name for *path* that fits into a socket's address (107 bytes, unix(7))."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:

@@ -184,16 +184,16 @@ def test_ssh_never_answers(
 
 def test_a_machine_is_ended_when_nobody_waits_for_it_any_more(tmp_path: Path, image: Path) -> None:
     it = kept(tmp_path, image, "for_ever()")
-    with socket.socket(socket.AF_UNIX) as link:
-        link.connect(str(it.state.control))
+    with control.short(it.state.control) as name, socket.socket(socket.AF_UNIX) as link:
+        link.connect(name)
         link.sendall(b"wait")
     assert it.end() is None
 
 
 def test_what_is_no_order_is_passed_over(tmp_path: Path, image: Path) -> None:
     it = kept(tmp_path, image, UP + "for_ever()")
-    with socket.socket(socket.AF_UNIX) as link:
-        link.connect(str(it.state.control))
+    with control.short(it.state.control) as name, socket.socket(socket.AF_UNIX) as link:
+        link.connect(name)
         link.sendall(b"make coffee")
         assert link.recv(10) == b""
     assert it.send("wait")
