@@ -194,12 +194,6 @@ class Supervisor:
         """The guest waits for the host, which is no silence of its own."""
         self._watchdog.alive(self._clock())
 
-    def limit(self, seconds: float) -> None:
-        """From now on, *seconds* of silence are too many."""
-        self._limit = seconds
-        if not self._on_trial:
-            self._watchdog.limit = seconds
-
     def quit(self) -> None:
         """Ask qemu to end."""
         self.session.post(ports.QMP, QUIT)

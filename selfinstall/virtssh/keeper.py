@@ -20,12 +20,11 @@ from selfinstall.events import ignore
 from selfinstall.host import workspace
 from selfinstall.qemu import accel, usernet
 from selfinstall.qemu.accel import Try
-from selfinstall.qemu.argv import AccelName, Forward, Machine, Network
+from selfinstall.qemu.argv import Forward, Machine, Network
 from selfinstall.qemu.boot import Boot, machine
 from selfinstall.qemu.login import TRIAL, dead_end, is_up, shows_life
 from selfinstall.qemu.session import Session, start
 from selfinstall.qemu.supervise import Log, Supervisor, open_log
-from selfinstall.qemu.watchdog import LIMITS
 from selfinstall.virtssh import control
 from selfinstall.virtssh.control import Order
 from selfinstall.virtssh.probe import Probe
@@ -33,9 +32,6 @@ from selfinstall.virtssh.probe import Probe
 #: The port of ssh in the machine.
 SSH = 22
 CONTROL = "control"
-#: Seconds of silence after the login prompt that are too many: whatever starts sshd has
-#: been started by then, and only making its keys takes time.
-AFTER_PROMPT: dict[AccelName, float] = {"kvm": 30.0, "tcg": 180.0}
 #: Seconds at most between two looks at the ssh port.
 STEP = 1.0
 
@@ -102,11 +98,12 @@ class Keeper:
             supervisor = Supervisor(
                 session, attempt, self._log, stall=self._job.stall, drives=made.drives
             )
-            run = Run(session, supervisor, self.waiting, attempt.accel, self._job.stall)
+            run = Run(session, supervisor, self.waiting)
             try:
                 return run.until_told(self._listener)
             finally:
                 self._port = run.port or self._port
+                self.waiting += run.until_restart
 
     def _while_off(self) -> Ending:
         """The machine powered off, or its emulator does not know how to restart it."""
@@ -128,23 +125,15 @@ class Run:
     """One run of qemu, until an order ends it.
 
     :ivar port: of the host's loopback, which leads to ssh; 0 while unknown.
+    :ivar until_restart: orders whose machine has not restarted yet.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        supervisor: Supervisor,
-        waiting: list[Order],
-        name: AccelName,
-        stall: float | None,
-    ) -> None:
+    def __init__(self, session: Session, supervisor: Supervisor, waiting: list[Order]) -> None:
         self.port = 0
         self._session = session
         self._supervisor = supervisor
         self._waiting = waiting
-        self._until_restart: list[Order] = []
-        self._limit = LIMITS[name] if stall is None else stall
-        self._after_prompt = AFTER_PROMPT[name] if stall is None else stall
+        self.until_restart: list[Order] = []
         self._probe: Probe | None = None
         self._up = False
         self._prompt = False
@@ -179,8 +168,7 @@ class Run:
             self._waiting.append(order)
             return Ending.QUIT if order.command == "quit" else Ending.REVERT
         if order.command == "wait-reboot" and self._restarts == self._told_restarts:
-            self._supervisor.limit(self._limit)
-            self._until_restart.append(order)
+            self.until_restart.append(order)
         elif self._up:
             self._told_restarts = self._restarts
             order.answer(self.port)
@@ -194,9 +182,7 @@ class Run:
                 self._supervisor.lives()
             if self._up:
                 continue
-            if is_up(line) and not self._prompt:
-                self._prompt = True
-                self._supervisor.limit(self._after_prompt)
+            self._prompt = self._prompt or is_up(line)
             if (reason := dead_end(line)) is not None:
                 self._supervisor.doubt(line.strip())
                 raise self._failure(f"the image does not boot: {reason}")
@@ -206,9 +192,8 @@ class Run:
             return
         self._restarts = self._supervisor.qmp.resets
         self._up = self._prompt = False
-        self._supervisor.limit(self._limit)
-        self._waiting += self._until_restart
-        self._until_restart.clear()
+        self._waiting += self.until_restart
+        self.until_restart.clear()
 
     def _look_for_ssh(self, said: list[tuple[str, bytes]]) -> None:
         if self._up:
@@ -229,7 +214,7 @@ class Run:
             self._waiting.clear()
 
     def _judge(self) -> None:
-        if self._up and not self._until_restart:
+        if self._up and not self.until_restart:
             # Who only runs tests may be silent.
             self._supervisor.stir()
         try:
@@ -238,8 +223,7 @@ class Run:
             raise self._silence(hung) from None
 
     def _silence(self, hung: GuestHung) -> SelfinstallError:
-        self._waiting += self._until_restart
-        if self._until_restart:
+        if self.until_restart:
             return self._failure(f"the machine did not restart: {hung.message}", hung.hint)
         if not self._prompt:
             return hung
@@ -255,8 +239,7 @@ class Run:
 
     def _ended(self) -> Ending:
         """The machine ended itself, which some do that were told to restart."""
-        if self._until_restart:
-            self._waiting += self._until_restart
+        if self.until_restart:
             return Ending.AGAIN
         if not self._up:
             raise self._failure("the machine ended before its ssh server answered")
