@@ -59,6 +59,8 @@ INIT_PACKAGES: dict[Init, tuple[str, ...]] = {
     "openrc": ("ifupdown", "dhcpcd-base"),
 }
 
+NO_NAME_SERVER = "no name server will be set by DHCP: systemd-resolved is not installed"
+
 #: The installer's kernel alone gets these (docs/performance.md).  Address
 #: randomisation makes qemu 7.2 translate all code again at each exec; the
 #: mitigations and the zeroing of pages protect nobody in a machine without
@@ -616,7 +618,7 @@ def _warnings(facts: RootfsFacts, packages: Iterable[Package], init: Init) -> tu
     if "fdisk" not in there:
         found.append("the root will not grow with the disk: the package fdisk is not installed")
     if init == "systemd" and "systemd-resolved" not in there:
-        found.append("no name server will be set by DHCP: systemd-resolved is not installed")
+        found.append(NO_NAME_SERVER)
     return tuple(found)
 
 

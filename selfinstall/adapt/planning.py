@@ -134,6 +134,8 @@ def make(
         hooks=hooks,
         settings={**made.settings, **settings},
         image_args=arguments,
+        # A network that works is left alone, name servers and all.
+        warnings=tuple(w for w in made.warnings if w != plans.NO_NAME_SERVER),
     )
 
 

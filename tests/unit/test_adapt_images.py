@@ -248,6 +248,7 @@ def test_the_disk_that_is_there_is_the_plan_s(kept: Path) -> None:
     assert "net.ifnames" not in settings["KERNEL_ARGS"]
     assert planned(kept, hostname="mine").settings["HOST_NAME"] == "mine"
     assert "theirs.img" in plan.to_text()
+    assert [w for w in plan.warnings if "name server" in w] == []
 
 
 def test_only_what_is_asked_for_is_added() -> None:
