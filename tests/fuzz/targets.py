@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import random
 import struct
 import sys
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,11 +20,14 @@ from pathlib import Path
 UNIT = Path(__file__).parents[1] / "unit"
 sys.path.insert(0, str(UNIT))
 
+import adapt_helpers
 import deb_helpers
 import initramfs_helpers as elves
 import tar_helpers as tars
 
 from selfinstall import manifest
+from selfinstall.adapt.ext import Ext
+from selfinstall.adapt.stream import ImageStream
 from selfinstall.image import ext4
 from selfinstall.image import inspect as images
 from selfinstall.initramfs import elf, modules, zboot
@@ -510,6 +515,41 @@ def _inspect_image(data: bytes, folder: Path) -> None:
     images.inspect_image(path)
 
 
+@functools.cache
+def _file_systems() -> tuple[bytes, ...]:
+    """Small ones of several kinds, as mke2fs makes them."""
+    made = []
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
+        for kind, block in (("ext4", 1024), ("ext2", 1024), ("ext4", 4096)):
+            path = Path(name) / f"{kind}-{block}"
+            path.touch()
+            adapt_helpers.ext(None, kind, "-O", "^has_journal", block=block)(path, 0, 512 << 10)
+            made.append(path.read_bytes())
+    return tuple(made)
+
+
+def _ext(dice: random.Random) -> bytes:
+    """Mutations where something is: superblock, inodes, folders, trees of extents."""
+    data = bytearray(dice.choice(_file_systems()))
+    used = [start for start in range(1024, len(data), 128) if any(data[start : start + 128])]
+    for _ in range(dice.choice((1, 1, 2, 4))):
+        start = dice.choice((1024, dice.choice(used), dice.choice(used)))
+        piece = mutated(dice, bytes(data[start : start + 128]))[:128]
+        data[start : start + len(piece)] = piece
+    return bytes(data)
+
+
+def _read_ext(data: bytes, folder: Path) -> None:
+    path = folder / "disk"
+    path.write_bytes(data)
+    with path.open("rb") as stream:
+        root = Ext(stream, 0, "x")
+        root.read("etc/fstab", 1 << 16)
+        tar = ImageStream(root, {})
+        while tar.read(1 << 20):
+            pass
+
+
 # -- what earlier builds left ---------------------------------------------------------------------
 
 RECORD = {
@@ -576,6 +616,7 @@ _ALL = (
     Target(name="console", seeds=CONSOLE, run=_console),
     Target(name="gpt", seeds=[_gpt(), EXT4], run=_parse_gpt),
     Target(name="image", seeds=[QCOW2, _gpt()], run=_inspect_image, making=_image),
+    Target(name="ext", seeds=(), run=_read_ext, making=_ext),
     Target(name="cache", seeds=CACHED, run=_cache),
 )  # fmt: skip
 TARGETS = {target.name: target for target in _ALL}
