@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def export(image: Path, *, arch: str | None = None, on_event: OnEvent = ignore) 
         disk = _raw(facts, work, on_event)
         arguments = images.arguments_beside(image) or _made(disk, root, chosen, work)
         found = images.export(disk, root.start, arguments, work)
-        placed = images.publish(found, image)
+        # What was taken out of a file is for those only who may read that.
+        private = not image.stat().st_mode & stat.S_IROTH
+        placed = images.publish(found, image, private=private)
     message = f"kernel {placed.version}, its initramfs and the command line lie beside {image}"
     on_event(Event("note", STEP, message=message))
     on_event(Event("end", STEP, seconds=round(time.monotonic() - began, 3)))

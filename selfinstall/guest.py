@@ -18,7 +18,7 @@ from selfinstall.initramfs import cpio, stripped, zboot
 from selfinstall.initramfs.assemble import ExtraFile, InitramfsSpec, plan_entries, write_initramfs
 from selfinstall.initramfs.cpio import Region
 from selfinstall.initramfs.hooks import Hook, load_hook
-from selfinstall.initramfs.modules import KernelFiles, find_kernel
+from selfinstall.initramfs.modules import KernelFiles, find_kernel, read_kernel
 from selfinstall.inputs import Inputs
 from selfinstall.layers.session import Layers
 from selfinstall.packages.cache import Cache, folder_or
@@ -227,7 +227,7 @@ def write_bootable(
     image = tree.get(kernel.image)
     assert image is not None
     kernel_file, initramfs = work / "kernel", work / "initramfs"
-    kernel_file.write_bytes(zboot.unpacked(image.read(), kernel.image))
+    kernel_file.write_bytes(zboot.unpacked(read_kernel(image, kernel.image), kernel.image))
     init = load_hook("init")
     spec = InitramfsSpec(
         programs=tuple(dict.fromkeys(p for hook in (init, *hooks) for p in hook.programs)),

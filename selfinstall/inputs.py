@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import stat
 from pathlib import Path
 
 from selfinstall.errors import InputError, UsageError
@@ -31,19 +32,21 @@ class Inputs:
     :param customize: the customize hooks' file names and contents, in order.
     :param profiles: the profiles, in order.
     :param environment: what those hooks find in their environment, a line for each variable.
+    :param closed: some other users of this host may not read what the image is made of.
     """
 
     secrets: dict[str, bytes] = dataclasses.field(repr=False)
-    customize: tuple[tuple[str, bytes], ...]
+    customize: tuple[tuple[str, bytes], ...] = dataclasses.field(repr=False)
     profiles: tuple[Profile, ...] = ()
-    environment: bytes = b""
+    environment: bytes = dataclasses.field(default=b"", repr=False)
+    closed: bool = False
 
     @property
     def private(self) -> bool:
         """Whether the image will hold something that others must not read."""
         passwords = bool({"root-password", "user-password"} & self.secrets.keys())
         # A proxy's URI may hold one (``http://NAME:PASSWORD@…``).
-        return passwords or b"@" in self.secrets.get("apt-proxy", b"")
+        return self.closed or passwords or b"@" in self.secrets.get("apt-proxy", b"")
 
 
 def read_inputs(request: Request) -> Inputs:
@@ -71,12 +74,21 @@ def read_inputs(request: Request) -> Inputs:
     check_together(profiles, request)
     if settings := _image_proxy(request):
         secrets["apt-proxy"] = settings.encode()
+    made_of = (request.tarball, request.from_image, *request.customize_hooks)
     return Inputs(
         secrets=secrets,
         customize=tuple((path.name, _script(path)) for path in request.customize_hooks),
         environment=b"".join(_assignment(*pair) for pair in request.customize_environment),
         profiles=profiles,
+        closed=any(map(_closed, made_of)),
     )
+
+
+def _closed(path: Path | None) -> bool:
+    """Whether *path* is a file that not everybody may read."""
+    if path is None or not path.is_file():
+        return False
+    return not path.stat().st_mode & stat.S_IROTH
 
 
 def _image_proxy(request: Request) -> str:

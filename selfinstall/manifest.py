@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from selfinstall import version
-from selfinstall.errors import HostError
+from selfinstall.errors import HostError, InputError
+from selfinstall.image.digest import Digest, digest
 from selfinstall.plan import Plan
 from selfinstall.qemu.install import GuestReport
 from selfinstall.rootfs.facts import RootfsFacts
 from selfinstall.verification import Verified
+
+#: Far more than any manifest has.
+MAXIMUM_BYTES = 64 << 20
+_CHANGED = "it was damaged, replaced, or run with boot --write since"
 
 
 def make(
@@ -21,9 +26,13 @@ def make(
     facts: RootfsFacts,
     report: GuestReport,
     verified: Sequence[Verified],
+    image: Digest | None,
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The manifest of a finished image."""
+    """The manifest of a finished image.
+
+    :param image: its digest, None when nobody asked for it.
+    """
     return {
         "selfinstall": version.VERSION,
         "arch": plan.arch,
@@ -37,7 +46,9 @@ def make(
         "from_image": facts.name if plan.from_image else None,
         "profiles": [dataclasses.asdict(used) for used in plan.profiles],
         "seed": plan.seed,
+        "allow_unsigned": plan.allow_unsigned,
         "format": plan.format,
+        "image": None if image is None else dataclasses.asdict(image),
         "disk": dataclasses.asdict(plan.disk),
         "root": {"type": "ext4", "uuid": plan.root_uuid},
         "esp": {"id": plan.esp_id},
@@ -66,6 +77,36 @@ def _packages(listing: bytes) -> list[dict[str, str]]:
         for row in rows
         if len(row) == 3
     ]
+
+
+def check(path: Path, image: Path) -> None:
+    """Compare *image* with what the manifest at *path* says of its content.
+
+    :raises InputError: they differ, or the manifest does not tell.
+    """
+    told = _told(path)
+    found = digest(image)
+    if told.size != found.size:
+        raise InputError(
+            f"{image} is not the image of {path}: it has {found.size} bytes, not {told.size}",
+            _CHANGED,
+        )
+    if told != found:
+        raise InputError(f"{image} is not the image of {path}: its content differs", _CHANGED)
+
+
+def _told(path: Path) -> Digest:
+    try:
+        with path.open("rb") as stream:
+            image = json.loads(stream.read(MAXIMUM_BYTES))["image"]
+        return Digest(int(image["size"]), str(image["pieces_sha256"]))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise InputError(
+            f"{path} is no manifest that tells what is in an image",
+            "selfinstall writes one with --manifest FILE",
+        ) from None
 
 
 def write(content: Mapping[str, Any], path: Path) -> None:

@@ -25,6 +25,7 @@ from selfinstall.errors import GuestFailed, HostError, InputError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.host import require_program, room_in, temporary_folder, workspace
 from selfinstall.image import export
+from selfinstall.image.digest import digesting, untouched
 from selfinstall.image.export import Exported
 from selfinstall.image.seal import publish, unfinished
 from selfinstall.inputs import Inputs, read_inputs
@@ -140,13 +141,20 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
                     disk, image, source_format="raw", format=request.format, on_event=on_event
                 )
             disk.unlink()
-        verified = _verify(request, prepared, image, exported, work, clock)
-        content = manifest.make(
-            prepared.plan, prepared.inspection.facts, report, verified, clock.seconds
-        )
+        with untouched(image), digesting(image) as digested:
+            verified = _verify(request, prepared, image, exported, work, clock)
+            wanted = request.verify or request.manifest is not None
+            content = manifest.make(
+                prepared.plan,
+                prepared.inspection.facts,
+                report,
+                verified,
+                digested() if wanted else None,
+                clock.seconds,
+            )
         if exported is not None:
-            exported = export.publish(exported, output)
-            content["exported"] = dataclasses.asdict(exported)
+            exported = export.publish(exported, output, private=inputs.private)
+            content["exported"] = export.described(exported)
         if request.manifest is not None:
             manifest.write(content, request.manifest)
         publish(image, output)
@@ -260,6 +268,7 @@ def _apt_input(request: Request, facts: RootfsFacts, second: SecondStage) -> Apt
         packages_dir=request.packages,
         proxy=request.apt_proxy,
         held=second.rest,
+        allow_unsigned=request.allow_unsigned,
     )
 
 

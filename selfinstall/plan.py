@@ -173,6 +173,7 @@ class Plan:
     customize_files: tuple[Path, ...]
     network: bool
     verify: bool
+    allow_unsigned: bool
     warnings: tuple[str, ...]
     from_image: bool = False
 
@@ -497,8 +498,9 @@ def make(
         customize_files=request.customize_hooks,
         network=_network(request),
         verify=request.verify,
+        allow_unsigned=request.allow_unsigned,
         warnings=(
-            *_warnings(facts, packages, init),
+            *_warnings(facts, packages, init, unsigned=request.allow_unsigned),
             *profiling.missed(profiles, request),
             *profiling.without_modules(profiles, kernel),
         ),
@@ -612,9 +614,16 @@ def kernel_arguments(arch: Arch, init: Init) -> tuple[str, ...]:
     return (*screen, _console(arch), *names)
 
 
-def _warnings(facts: RootfsFacts, packages: Iterable[Package], init: Init) -> tuple[str, ...]:
+def _warnings(
+    facts: RootfsFacts, packages: Iterable[Package], init: Init, *, unsigned: bool
+) -> tuple[str, ...]:
     there = {*facts.packages, *(p.name for p in packages)}
     found = []
+    if unsigned:
+        found.append(
+            "--allow-unsigned: packages are taken whoever made them; "
+            "the image is as trustworthy as the network on the way to the mirror"
+        )
     if "fdisk" not in there:
         found.append("the root will not grow with the disk: the package fdisk is not installed")
     if init == "systemd" and "systemd-resolved" not in there:

@@ -58,6 +58,7 @@ class Request:
         the host's apt.
     :param image_apt_proxy: the proxy of the image's own apt: a URI, or ``host`` for that of the
         downloads.  One on the host's loopback is named as guests see it.  None for none.
+    :param allow_unsigned: take packages from sources without a good signature too.
     :param hostname: the image's host name; None keeps the tarball's or ``debian``.
     :param root_password_file: holds root's password in its first line.
     :param ssh_key: holds public keys for root (and *user*).
@@ -105,6 +106,7 @@ class Request:
     profiles: tuple[str, ...] = ()
     apt_proxy: str | None = None
     image_apt_proxy: str | None = None
+    allow_unsigned: bool = False
     hostname: str | None = None
     root_password_file: Path | None = None
     ssh_key: Path | None = None

@@ -70,6 +70,7 @@ def apt_input(request: Request, files: dict[str, bytes]) -> AptInput:
         keyring=request.keyring,
         packages_dir=request.packages,
         proxy=request.apt_proxy,
+        allow_unsigned=request.allow_unsigned,
     )
 
 

@@ -73,11 +73,6 @@ def look_at(image: Path) -> ImageFacts:
         info = qemu_img.info(image)
         if info.format not in FORMATS:
             raise InputError(f"{image} is no disk image that can be adapted, but {info.format}")
-        if info.parts:
-            raise InputError(
-                f"{image} is only a part of an image: it reads {shown(info.parts[0])} too",
-                "make one file of it, if you trust it: qemu-img convert -O qcow2 IMAGE ONE.qcow2",
-            )
     return inspect_image(image)
 
 

@@ -257,6 +257,13 @@ BUILD = Verb(
                     help="The proxy for downloads, or DIRECT for none. Default: that of the "
                     "host's apt.",
                 ),
+                _switch(
+                    "--allow-unsigned",
+                    dest="allow_unsigned",
+                    switch=True,
+                    text="Take packages without a good signature too: whoever is between here "
+                    "and the mirror then chooses what is installed.",
+                ),
             ),
         ),
         Group(
@@ -483,7 +490,20 @@ VERIFY = Verb(
     file="IMAGE",
     file_help="The image; it is only read.",
     groups=(
-        Group(title="Options", options=(VERIFY_FIRMWARE, *_MACHINE, STALL, LOG)),
+        Group(
+            title="Options",
+            options=(
+                VERIFY_FIRMWARE,
+                *_MACHINE,
+                STALL,
+                LOG,
+                _path(
+                    "--manifest",
+                    dest="manifest",
+                    text="First see whether the image's content is what this manifest says.",
+                ),
+            ),
+        ),
         _OUTPUT_EVENTS,
     ),
 )

@@ -184,7 +184,12 @@ def verify(command: Command) -> int:
     from selfinstall.verification import verify as verify_image
 
     name = command.get("firmware", "both")
+    manifest: Path | None = command.get("manifest")
     with _events(command) as on_event:
+        if manifest is not None:
+            from selfinstall.manifest import check
+
+            check(manifest, command.get("file"))
         reports = verify_image(
             command.get("file"),
             firmware=None if name == "both" else (name,),

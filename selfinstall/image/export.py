@@ -17,8 +17,10 @@ from pathlib import Path
 from selfinstall.errors import HostError, InputError
 from selfinstall.host import require_program
 from selfinstall.image.ext4 import read_superblock
+from selfinstall.image.seal import unfinished
 from selfinstall.initramfs import zboot
 from selfinstall.initramfs.modules import version_key
+from selfinstall.packages.cache import sha256_of
 
 #: Bytes of a kernel or initramfs; the images are not trusted, and a sparse file may be huge.
 LARGEST = 1 << 30
@@ -114,30 +116,40 @@ def export(disk: Path, root_start: int, arguments: str, folder: Path) -> Exporte
     return Exported(kernel=kernel, initrd=initrd, arguments=arguments, version=version)
 
 
-def publish(exported: Exported, image: Path) -> Exported:
+def publish(exported: Exported, image: Path, *, private: bool = False) -> Exported:
     """Put what was exported beside *image*, each file at once or not at all.
 
+    :param private: nobody but the owner may read them.
     :raises HostError: there is no room, or the folder cannot be written.
     """
     kernel, initrd, arguments = names(image)
     try:
-        _place(exported.kernel, kernel)
-        _place(exported.initrd, initrd)
+        _place(exported.kernel, kernel, private)
+        _place(exported.initrd, initrd, private)
         text = exported.kernel.with_name("cmdline")
         text.write_text(exported.arguments + "\n", encoding="utf-8")
-        _place(text, arguments)
+        _place(text, arguments, private)
     except OSError as error:
         raise HostError(f"cannot write {kernel}: {error.strerror}") from error
     return dataclasses.replace(exported, kernel=kernel, initrd=initrd)
 
 
-def _place(source: Path, target: Path) -> None:
-    unfinished = target.with_name(f".{target.name}.part")
-    try:
-        shutil.copyfile(source, unfinished)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def described(exported: Exported) -> dict[str, str | None]:
+    """What a manifest says of published files."""
+    return {
+        "kernel": str(exported.kernel),
+        "kernel_sha256": sha256_of(exported.kernel),
+        "initrd": str(exported.initrd),
+        "initrd_sha256": sha256_of(exported.initrd),
+        "arguments": exported.arguments,
+        "version": exported.version,
+    }
+
+
+def _place(source: Path, target: Path, private: bool) -> None:
+    with unfinished(target, private=private) as part:
+        shutil.copyfile(source, part)
+        part.replace(target)
 
 
 @contextlib.contextmanager

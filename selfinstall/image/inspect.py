@@ -17,11 +17,15 @@ from selfinstall.image.label import HEAD_SECTORS
 from selfinstall.layout import ESP, SECTOR
 from selfinstall.loader import Loader
 from selfinstall.qemu import qemu_img
+from selfinstall.rootfs.source import shown
 
 #: More entries than the 128 of every tool are a damaged table, not a disk.
 MAXIMUM_ENTRIES = 1024
 #: The EFI partition's type in a DOS label (UEFI 2.10, 5.2.2), and the mark of the active one.
 _DOS_ESP, _DOS_ACTIVE = 0xEF, 0x80
+#: Magic, version, offset of the backing file's name; the incompatible features, and a bit of them.
+_QCOW2 = struct.Struct(">4sIQ56xQ")
+_DATA_FILE = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +104,14 @@ def inspect_image(path: Path) -> ImageFacts:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such image file")
+    try:
+        with path.open("rb") as stream:
+            begin = stream.read(_QCOW2.size)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    _refuse_parts(path, parts_of_qcow2(begin))
     info = qemu_img.info(path)
+    _refuse_parts(path, info.parts)
     with workspace() as work:
         head_file = work / "head"
         qemu_img.read_head(path, info.format, head_file, HEAD_SECTORS * SECTOR)
@@ -142,6 +153,27 @@ def parse_dos(head: bytes) -> tuple[ImagePartition, ...]:
                 )
             )
     return tuple(found)
+
+
+def parts_of_qcow2(header: bytes) -> tuple[str, ...]:
+    """What other files a qcow2 image needs (docs/interop/qcow2.rst of qemu), by its header.
+
+    qemu-img would open some of them just to tell what they are.
+    """
+    if len(header) < _QCOW2.size or not header.startswith(b"QFI\xfb"):
+        return ()
+    _, version, backing, features = _QCOW2.unpack_from(header)
+    parts = ("a backing file",) if backing else ()
+    return (*parts, "a data file") if version > 2 and features & _DATA_FILE else parts
+
+
+def _refuse_parts(path: Path, parts: tuple[str, ...]) -> None:
+    """An image that names other files would hand them to its guest, whoever's they are."""
+    if parts:
+        raise InputError(
+            f"{path} is not whole: it needs {', '.join(map(shown, parts))} too",
+            "make one file of it, if you trust it: qemu-img convert -O qcow2 IMAGE ONE.qcow2",
+        )
 
 
 def parse_gpt(head: bytes) -> tuple[ImagePartition, ...] | None:

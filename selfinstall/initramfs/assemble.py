@@ -15,7 +15,7 @@ from selfinstall.errors import HostError, InputError
 from selfinstall.host import NO_ROOM
 from selfinstall.initramfs import cpio
 from selfinstall.initramfs.cpio import CpioEntry, Region
-from selfinstall.initramfs.elf import find_program, library_closure
+from selfinstall.initramfs.elf import MAXIMUM_FILE, find_program, library_closure
 from selfinstall.initramfs.merged import MERGED, Found, MergedTree, merged_path
 from selfinstall.initramfs.modules import module_closure, read_module
 from selfinstall.rootfs.tree import Entry, Tree
@@ -127,6 +127,8 @@ def _region(entry: Entry, path: str) -> bytes | Region:
     assert entry.archive is not None, path
     if entry.pieces is not None:
         # A sparse member's bytes do not lie in one piece.
+        if entry.size > MAXIMUM_FILE:
+            raise InputError(f"{path} is too large for an initramfs: {entry.size} bytes")
         return entry.read()
     return Region(entry.archive, entry.offset, entry.size)
 

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from elftools.common.utils import struct_parse
 from elftools.elf.elffile import ELFFile
 from elftools.elf.enums import ENUM_D_TAG
 
@@ -23,12 +24,17 @@ from selfinstall.rootfs.tree import Tree
 
 PROGRAM_FOLDERS = ("usr/sbin", "usr/bin")
 #: Programs and libraries are far smaller.
-MAXIMUM_FILE = 256 << 20
+MAXIMUM_FILE = 128 << 20
 MAXIMUM_SEGMENTS = 512
-MAXIMUM_SECTIONS = 65535
+#: Modules have some hundred, vmlinux too.
+MAXIMUM_SECTIONS = 1 << 13
 #: libLLVM's, a large one, has 3 KiB.
 MAXIMUM_DYNAMIC = 1 << 20
 MAXIMUM_STRING = 4096
+#: Libraries that one file names; the most known are some hundred.
+MAXIMUM_NEEDED = 1 << 12
+#: Of what is read of a module: the aliases of the largest have some 100 KiB.
+MAXIMUM_SECTION = 1 << 20
 #: The kernel reads that much of a script to find ``#!`` (BINPRM_BUF_SIZE).
 SCRIPT_HEAD = 256
 
@@ -91,13 +97,27 @@ def section_bytes(content: bytes, section: str, name: str) -> bytes:
     """
     elf = open_elf(content, name)
     with _blaming(name):
-        found = elf.get_section_by_name(section)
-        if found is None:
+        headers = _headers(elf, "Elf_Shdr", elf.header["e_shoff"], elf.header["e_shnum"])
+        if not headers:
             return b""
-        start, size = found["sh_offset"], found["sh_size"]
-        if start + size > len(content):
-            raise InputError(f"{name} is damaged: its {section} lies outside the file")
-        return content[start : start + size]
+        names = headers[elf.header["e_shstrndx"]]["sh_offset"]
+        for found in headers:
+            if _string(content, names + found["sh_name"]) == section:
+                start, size = found["sh_offset"], found["sh_size"]
+                if start + size > len(content) or size > MAXIMUM_SECTION:
+                    raise InputError(f"{name} is damaged: {section} of {size} bytes at {start}")
+                return content[start : start + size]
+        return b""
+
+
+def _headers(elf: ELFFile, kind: str, start: int, count: int) -> list[Any]:
+    """The program or section headers as they are.
+
+    pyelftools makes objects of them, and some of these look through all others.
+    """
+    form = getattr(elf.structs, kind)
+    places = range(start, start + count * form.sizeof(), form.sizeof()) if start else ()
+    return [struct_parse(form, elf.stream, place) for place in places]
 
 
 def parse_dynamic(content: bytes, name: str) -> Dynamic:
@@ -109,17 +129,18 @@ def parse_dynamic(content: bytes, name: str) -> Dynamic:
     with _blaming(name):
         interpreter = None
         tags: dict[int, list[int]] = {}
-        for segment in elf.iter_segments():
+        segments = _headers(elf, "Elf_Phdr", elf.header["e_phoff"], elf.header["e_phnum"])
+        for segment in segments:
             if segment["p_type"] == "PT_INTERP":
                 interpreter = _string(content, segment["p_offset"])
-            elif segment["p_type"] == "PT_DYNAMIC":
+            elif segment["p_type"] == "PT_DYNAMIC" and not tags:
                 tags = _tags(elf, content, segment, name)
         return Dynamic(
             kind=(elf.elfclass, str(elf.header["e_machine"])),
             interpreter=interpreter,
-            needed=tuple(_strings(elf, content, tags, "DT_NEEDED")),
-            rpath=_folders(elf, content, tags, "DT_RPATH"),
-            runpath=_folders(elf, content, tags, "DT_RUNPATH"),
+            needed=tuple(_strings(segments, content, tags, "DT_NEEDED")),
+            rpath=_folders(segments, content, tags, "DT_RPATH"),
+            runpath=_folders(segments, content, tags, "DT_RUNPATH"),
         )
 
 
@@ -139,20 +160,29 @@ def _tags(elf: ELFFile, content: bytes, segment: Any, name: str) -> dict[int, li
     return tags
 
 
-def _strings(elf: ELFFile, content: bytes, tags: dict[int, list[int]], tag: str) -> Iterator[str]:
+def _strings(
+    segments: list[Any], content: bytes, tags: dict[int, list[int]], tag: str
+) -> Iterator[str]:
     offsets = tags.get(ENUM_D_TAG[tag], [])
     if not offsets:
         return
     address = tags[ENUM_D_TAG["DT_STRTAB"]][0]
-    table = next(elf.address_offsets(address), None)
-    if table is None:
+    loaded = (s for s in segments if s["p_type"] == "PT_LOAD")
+    inside = (s for s in loaded if 0 <= address - s["p_vaddr"] < s["p_filesz"])
+    segment = next(inside, None)
+    if segment is None:
         raise ValueError("its string table is in no segment")
+    if len(offsets) > MAXIMUM_NEEDED:
+        raise ValueError(f"{len(offsets)} times {tag}")
+    table = address - segment["p_vaddr"] + segment["p_offset"]
     for offset in offsets:
         yield _string(content, table + offset)
 
 
-def _folders(elf: ELFFile, content: bytes, tags: dict[int, list[int]], tag: str) -> tuple[str, ...]:
-    found = _strings(elf, content, tags, tag)
+def _folders(
+    segments: list[Any], content: bytes, tags: dict[int, list[int]], tag: str
+) -> tuple[str, ...]:
+    found = _strings(segments, content, tags, tag)
     return tuple(part for value in found for part in value.split(":") if part)
 
 

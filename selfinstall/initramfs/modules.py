@@ -23,7 +23,15 @@ from selfinstall.errors import InputError
 from selfinstall.initramfs.elf import section_bytes
 from selfinstall.rootfs.tree import Entry, Tree
 
-MAXIMUM_MODULE = 256 << 20
+#: Modules have some MB, kernels some ten; packed and unpacked they are in memory at once.
+MAXIMUM_MODULE = 100 << 20
+MAXIMUM_NAME = 256
+#: Kernels are packed by "zstd -22 --ultra" out of a pipe, whose window is of that size.
+ZSTD_WINDOW = 128 << 20
+#: What tells of built-in modules has some 100 KB.
+MAXIMUM_LIST = 4 << 20
+#: Soft dependencies of one module; the most known are five.
+MAXIMUM_SOFT = 64
 #: Chains of dependencies are about six long.
 MAXIMUM_DEPTH = 100
 #: Before merged /usr, modules were in ``lib``.
@@ -84,7 +92,8 @@ def _image_versions(tree: Tree) -> set[str]:
     for path, _ in tree.under("usr/lib/modules"):
         if path.endswith("/vmlinuz"):
             found.add(posixpath.basename(posixpath.dirname(path)))
-    return found
+    # No file system has longer names, and Python counts no longer numbers.
+    return {version for version in found if len(version) < MAXIMUM_NAME}
 
 
 def _has_modules(tree: Tree, version: str) -> bool:
@@ -115,6 +124,16 @@ def read_module(entry: Entry, path: str) -> bytes:
     return decompressed(entry.read(), f"kernel module {path}")
 
 
+def read_kernel(entry: Entry, path: str) -> bytes:
+    """A kernel's image as it is.
+
+    :raises InputError: naming *path*, when it is absurdly large.
+    """
+    if entry.size > MAXIMUM_MODULE:
+        raise InputError(f"the kernel {path} is too large: {entry.size} bytes")
+    return entry.read()
+
+
 def decompressed(content: bytes, what: str) -> bytes:
     """*content*, decompressed if its first bytes are those of xz, zstd or gzip.
 
@@ -139,7 +158,7 @@ def _decompressed(content: bytes) -> bytes:
             raise EOFError("it ends too early")
         return unpacked
     if content.startswith(b"\x28\xb5\x2f\xfd"):
-        zstd = zstandard.ZstdDecompressor(max_window_size=MAXIMUM_MODULE)
+        zstd = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
         with zstd.stream_reader(io.BytesIO(content), read_across_frames=True) as reader:
             unpacked = reader.read(limit)
         # The reader takes the end of its input for the end of the content; -1 means not told.
@@ -207,7 +226,7 @@ class _Index:
 
     def _text(self, path: str) -> str:
         entry = self._tree.get(path)
-        if entry is None or entry.type != "file" or entry.size > MAXIMUM_MODULE:
+        if entry is None or entry.type != "file" or entry.size > MAXIMUM_LIST:
             return ""
         return entry.read().decode("utf-8", "replace")
 
@@ -310,4 +329,6 @@ class _Closure:
                     section = word
                 elif section == f"{when}:":
                     wanted.append(word)
+        if len(wanted) > MAXIMUM_SOFT:
+            raise InputError(f"the kernel module {name} has {len(wanted)} soft dependencies")
         return wanted

@@ -33,6 +33,8 @@ VERSION_SYMBOL = b"__crc_"
 SHT_NOBITS = 8
 #: e_ident: magic, class, byte order (ELF specification, figure 1-4).
 _MAGIC = b"\x7fELF"
+#: Names of C++ symbols, the longest there are, have some KiB.
+MAXIMUM_NAME = 16 << 10
 _ALIGNMENT = 8
 _MODULE = re.compile(r"(?:usr/)?lib/modules/[^/]+/kernel/.+\.ko(?:\.[a-z0-9]+)?$")
 
@@ -107,6 +109,9 @@ def _strip(content: bytes) -> bytes:
         data = new.get(title) or _data(content, section)
         section[4:6] = len(out), len(data)
         out += data + bytes(-len(data) % _ALIGNMENT)
+        # Sections that overlap could make a file of a few MB into one of many GB.
+        if len(out) > 2 * len(content) + _ALIGNMENT * len(sections):
+            raise ValueError("its sections overlap")
     form.table.pack_into(out, form.table_at, len(out))
     for section in sections:
         out += form.section.pack(*section)
@@ -140,7 +145,7 @@ def _data(content: bytes, section: list[int]) -> bytes:
 
 
 def _text(strings: bytes, start: int) -> bytes:
-    return strings[start : strings.index(b"\0", start)]
+    return strings[start : strings.index(b"\0", start, start + MAXIMUM_NAME)]
 
 
 def write_archive(deb: Path, offset: int, size: int, out: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 #: Bytes that are read at a time; a piece of zeros takes no room in the copy.
@@ -34,24 +35,34 @@ def copy(
     :raises OSError: *target* fails.
     :raises Stopped: *go_on* said no.
     """
-    come_from, go_to = source.fileno(), target.fileno()
+    go_to = target.fileno()
     checksum = done = 0
-    place = _data(come_from, 0, size)
-    while place < size:
-        piece = _read(come_from, min(PIECE, size - place), place)
-        if not piece:
-            break
-        if piece != _ZEROS[: len(piece)]:
-            checksum = zlib.crc32(piece, zlib.crc32(place.to_bytes(8), checksum))
-            _write(go_to, piece, place)
-        place, done = place + PIECE, done + len(piece)
+    for place, piece in pieces(source, size):
+        checksum = zlib.crc32(piece, zlib.crc32(place.to_bytes(8), checksum))
+        _write(go_to, piece, place)
+        done += len(piece)
         if done >= STRIDE:
             done = 0
             if not go_on():
                 raise Stopped
-        place = _data(come_from, place, size)
     os.ftruncate(go_to, size)
     return checksum
+
+
+def pieces(source: BinaryIO | io.FileIO, size: int) -> Iterator[tuple[int, bytes]]:
+    """Place and content of each :data:`PIECE` of the first *size* bytes that is not all zeros.
+
+    :raises Unreadable: *source* fails.
+    """
+    come_from = source.fileno()
+    place = _data(come_from, 0, size)
+    while place < size:
+        piece = _read(come_from, min(PIECE, size - place), place)
+        if not piece:
+            return
+        if piece != _ZEROS[: len(piece)]:
+            yield place, piece
+        place = _data(come_from, place + PIECE, size)
 
 
 def _read(descriptor: int, size: int, place: int) -> bytes:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from selfinstall.errors import HostError
-from selfinstall.host import room_in
+from selfinstall.host import NO_ROOM, room_in
 from selfinstall.packages import deb
 
 #: Bytes of packages that are kept, original and repacked together.
@@ -161,7 +161,7 @@ class Cache:
                 data_offset=int(facts["data_offset"]),
                 data_size=int(facts["data_size"]),
             )
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             return None
         if not good:
             return None
@@ -199,7 +199,9 @@ class Cache:
         """
         path = self.folder / "derived" / f"{sha256}.{kind}"
         record = path.with_name(f"{path.name}.json")
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(
+            FileNotFoundError, ValueError, KeyError, TypeError, RecursionError
+        ):
             if json.loads(record.read_text())["sha256"] == sha256_of(path):
                 _touch(record)
                 return path
@@ -221,10 +223,14 @@ class Cache:
         try:
             hashes = json.loads((source / _HASHES).read_text())
             for name, sha256 in hashes.items():
+                if name != Path(name).name:
+                    raise ValueError(f"{name!r} is no file's name")
                 link_or_copy(source / name, target / name)
                 if sha256_of(target / name) != sha256:
                     raise ValueError(f"{name} is damaged")
-        except (FileNotFoundError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise
             # None, or damaged, or just being replaced by another build.
             for path in target.iterdir():
                 path.unlink()

@@ -16,7 +16,6 @@ import lzma
 import os
 import shutil
 import subprocess
-import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +25,10 @@ import zstandard
 from debian.deb822 import Deb822
 
 from selfinstall.errors import InputError
+from selfinstall.rootfs.headers import BLOCK
+from selfinstall.rootfs.members import Members
+from selfinstall.rootfs.readers import ChunkReader
+from selfinstall.rootfs.spool import discard
 
 AR_MAGIC = b"!<arch>\n"
 HEADER_SIZE = 60
@@ -33,7 +36,7 @@ HEADER_END = b"`\n"
 #: Debian packages have three members, signed ones a few more.
 MAXIMUM_MEMBERS = 32
 #: A control member holds scripts and checksums: some MB in the largest packages known.
-MAXIMUM_CONTROL = 256 << 20
+MAXIMUM_CONTROL = 64 << 20
 #: The same, packed, where it is held in memory.
 MAXIMUM_STREAMED = 16 << 20
 #: Where the control member's content begins: behind ar's magic, ``debian-binary`` with its
@@ -46,6 +49,10 @@ XZ_WORTH = 16 << 20
 #: Each of xz's threads holds a block of 25 MB and its compressed form.
 XZ_THREADS = 2
 CHUNK = 1 << 20
+#: Bytes that the decompressor of xz gets at once.
+PACKED = 256 << 10
+#: xz -9, which dpkg-deb can be asked for, needs 65 MiB; each of xz's threads so much.
+XZ_MEMORY = 128 << 20
 SUFFIXES = ("", ".gz", ".xz", ".lzma", ".zst", ".bz2")
 #: What the decompressors raise for damaged input (gzip and bz2 raise OSError and EOFError).
 _DAMAGE = (EOFError, OSError, lzma.LZMAError, zlib.error, zstandard.ZstdError)
@@ -124,6 +131,31 @@ def _member(header: bytes, offset: int, name: str) -> Member:
     return Member(title, header, offset, int(size))
 
 
+class _Xz(io.RawIOBase):
+    """One xz or lzma stream as :class:`lzma.LZMAFile` gives it, which takes no memory limit.
+
+    A header of a few bytes can ask for a dictionary of 4 GiB.
+    """
+
+    def __init__(self, raw: io.BufferedReader) -> None:
+        self._raw = raw
+        self._decoder = lzma.LZMADecompressor(lzma.FORMAT_AUTO, memlimit=XZ_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(cast(bytearray, buffer)).cast("B")
+        while not self._decoder.eof:
+            data = self._raw.read(PACKED) if self._decoder.needs_input else b""
+            if self._decoder.needs_input and not data:
+                raise EOFError("its compressed data ends early")
+            if out := self._decoder.decompress(data, len(view)):
+                view[: len(out)] = out
+                return len(out)
+        return 0
+
+
 def _names(stem: str) -> tuple[str, ...]:
     return tuple(stem + suffix for suffix in SUFFIXES)
 
@@ -160,8 +192,8 @@ def _fields(stream: BinaryIO, member: Member, name: str) -> Deb822:
     """The fields of the control file in the control *member*."""
     try:
         with _decompressed(stream, member) as tar:
-            text = _control_file(tar)
-    except (*_DAMAGE, tarfile.TarError) as error:
+            text = _control_file(tar, name)
+    except _DAMAGE as error:
         raise InputError(f"{name}: damaged: {error}") from error
     fields = Deb822(text.decode("utf-8", "replace").splitlines())
     for field in ("Package", "Version", "Architecture"):
@@ -174,16 +206,20 @@ def _find(found: tuple[Member, ...], stem: str) -> Member:
     return next(member for member in found if member.name in _names(stem))
 
 
-def _control_file(tar: IO[bytes]) -> bytes:
-    with tarfile.open(fileobj=tar, mode="r|") as archive:
-        for entry in archive:
-            if entry.name.removeprefix("./") == "control" and entry.size <= CHUNK:
-                stream = archive.extractfile(entry)
-                if stream is not None:
-                    return stream.read()
-            if archive.offset > MAXIMUM_CONTROL:
-                break
-    raise tarfile.TarError("no control file in it")
+def _control_file(tar: IO[bytes], name: str) -> bytes:
+    reader = ChunkReader(_bounded(tar), discard)
+    for entry in Members(reader, name, end_required=False):
+        if entry.path == "control" and entry.type == "file" and entry.size <= CHUNK:
+            return reader.read(entry.stored)
+    raise InputError(f"{name}: damaged: no control file in it")
+
+
+def _bounded(tar: IO[bytes]) -> Iterator[bytes]:
+    """What is in *tar*, in pieces, but no more than any control member holds."""
+    left = MAXIMUM_CONTROL
+    while left > 0 and (piece := tar.read(CHUNK)):
+        left -= len(piece)
+        yield piece
 
 
 @contextlib.contextmanager
@@ -205,7 +241,7 @@ def _reader(suffix: str, raw: io.BufferedReader) -> IO[bytes]:
         case ".gz":
             return cast(IO[bytes], gzip.GzipFile(fileobj=raw))
         case ".xz" | ".lzma":
-            return lzma.LZMAFile(raw)
+            return io.BufferedReader(_Xz(raw), CHUNK)
         case ".bz2":
             return bz2.BZ2File(raw)
         case ".zst":
@@ -222,11 +258,14 @@ def _by_xz(program: str, stream: BinaryIO, member: Member) -> Iterator[IO[bytes]
     os.lseek(stream.fileno(), member.offset, os.SEEK_SET)
     # One stream only: what follows it in the .deb is padding.
     argv = [program, "-dc", f"-T{XZ_THREADS}", "--single-stream"]
+    argv.append(f"--memlimit-decompress={XZ_THREADS * XZ_MEMORY}")
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=stream, stdout=pipe, stderr=pipe, bufsize=0) as process:
         try:
             assert process.stdout is not None and process.stderr is not None
             yield process.stdout
+            if process.stdout.read(1):
+                return  # the caller has what it wants, and xz waits for somebody to take the rest
             words = process.stderr.read(4096).decode("utf-8", "replace").strip()
             if process.wait():
                 raise lzma.LZMAError(words or "xz failed")
@@ -256,7 +295,7 @@ def repack(source: Path, target: BinaryIO) -> Repacked:
             if member is data:
                 place = Repacked(offset, size)
     assert place is not None
-    if place.data_size == 0 or place.data_size % tarfile.BLOCKSIZE:
+    if place.data_size == 0 or place.data_size % BLOCK:
         # zstandard ends without a word where its input does.
         raise InputError(f"{source}: damaged: {data.name} ends too early")
     return place

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from selfinstall.errors import InputError
 
@@ -17,10 +17,8 @@ from selfinstall.errors import InputError
 MAXIMUM_BYTES = 16 << 20
 HINT = "give a keyring made by 'gpg --export' with --keyring FILE"
 
-_BLOCK = re.compile(
-    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*\r?\n(.*?)-----END PGP PUBLIC KEY BLOCK-----",
-    re.DOTALL,
-)
+_BEGIN = re.compile(rb"-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*\r?\n")
+_END = b"-----END PGP PUBLIC KEY BLOCK-----"
 
 
 def binary(name: str, data: bytes) -> bytes:
@@ -31,7 +29,7 @@ def binary(name: str, data: bytes) -> bytes:
     """
     if len(data) > MAXIMUM_BYTES:
         raise InputError(f"{name}: too big for a keyring", HINT)
-    if blocks := _BLOCK.findall(data):
+    if blocks := tuple(_blocks(data)):
         packets = b"".join(_dearmoured(name, block) for block in blocks)
     elif data[8:12] == b"KBXf":
         raise InputError(f"{name}: a GnuPG keybox, which apt cannot read", HINT)
@@ -42,6 +40,17 @@ def binary(name: str, data: bytes) -> bytes:
     if not packets or (packets[0] & 0xFC != 0x98 and packets[0] != 0xC6):
         raise InputError(f"{name}: not an OpenPGP keyring", HINT)
     return packets
+
+
+def _blocks(data: bytes) -> Iterator[bytes]:
+    """What stands between begin and end of each armoured block, in one pass."""
+    place = 0
+    while begin := _BEGIN.search(data, place):
+        end = data.find(_END, begin.end())
+        if end < 0:
+            return
+        yield data[begin.end() : end]
+        place = end + len(_END)
 
 
 def _dearmoured(name: str, block: bytes) -> bytes:

@@ -14,6 +14,8 @@ MIRROR_HINT = (
     "or use --packages DIR"
 )
 KEYRING_HINT = "give the keyring that the sources are signed with: --keyring FILE"
+UNSIGNED_HINT = "name a signed mirror with --mirror URI; --allow-unsigned takes it as it is"
+EXPIRED_HINT = "name a mirror that is up to date with --mirror URI, or set this machine's clock"
 SOURCES_HINT = "add a source that has it with --sources FILE, or its .deb with --packages DIR"
 
 #: gpgv's status words and apt's and sqv's own sentences.
@@ -54,12 +56,12 @@ def acquire_problem(output: str) -> SelfinstallError:
             return _signature_problem(line)
     unsigned = _UNSIGNED.search(text)
     if unsigned and not failed:
-        return InputError(f"{unsigned[1]}: it is not signed", KEYRING_HINT)
+        return InputError(f"{unsigned[1]}: it is not signed", UNSIGNED_HINT)
     expired = re.search(r"Release file for (\S+) is (expired|not valid yet)", text)
     if expired:
         return InputError(
             f"{expired[1]} is {expired[2]}: the mirror is out of date, or this machine's clock is",
-            MIRROR_HINT,
+            EXPIRED_HINT,
         )
     if "No space left on device" in text:
         return HostError("no space left for the downloads", "make room in the folder for them")

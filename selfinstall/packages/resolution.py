@@ -38,7 +38,7 @@ def deb_filename(name: str, version: str, architecture: str) -> str:
 
 def installed_bytes(field: str) -> int:
     """``Installed-Size`` in bytes: it counts in KiB (Debian policy 5.6.20); 0 when it is none."""
-    return int(field) * 1024 if field.isdecimal() else 0
+    return int(field) * 1024 if field.isdecimal() and len(field) < 16 else 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

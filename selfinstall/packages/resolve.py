@@ -221,7 +221,7 @@ def _records(root: AptRoot, actions: Sequence[Action]) -> dict[str, Deb822]:
 
 def _package(action: Action, record: Deb822, chosen: frozenset[str]) -> Package:
     sha256, size = record.get("SHA256", ""), record.get("Size", "")
-    if not _SHA256.fullmatch(sha256) or not size.isdecimal():
+    if not _SHA256.fullmatch(sha256) or not (size.isdecimal() and len(size) < 16):
         raise InputError(f"the index has no SHA256 and size of package {action.name}")
     return Package(
         name=action.name,

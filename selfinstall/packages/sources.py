@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from debian.deb822 import Deb822
 
 from selfinstall.errors import InputError
+from selfinstall.rootfs.source import shown
 
 #: More than any real machine has; a bound on what a tarball may claim.
 MAXIMUM_BYTES = 1 << 20
@@ -33,8 +34,19 @@ KEPT_OPTIONS = (
     "Allow-Weak",
     "Allow-Downgrade-To-Insecure",
 )
+#: Those of them that make apt take what is not signed as it should be.
+UNSIGNED_OPTIONS = frozenset(
+    {"Trusted", "Allow-Insecure", "Allow-Weak", "Allow-Downgrade-To-Insecure"}
+)
+#: Those that, when they say no, let a mirror hand out an old state for ever.
+DATE_OPTIONS = frozenset({"Check-Valid-Until", "Check-Date"})
+_NO = frozenset({"no", "false", "without", "off", "disable", "0"})
 #: URI schemes that name files of the machine that the sources were written for.
 LOCAL_SCHEMES = frozenset({"cdrom", "copy", "file", "mirror+copy", "mirror+file"})
+#: What a tarball's sources may name; others run programs of this machine (ssh) or read its files.
+NETWORK_SCHEMES = frozenset(
+    f"{through}{scheme}" for through in ("", "mirror+", "tor+") for scheme in ("http", "https")
+) | {"ftp", "mirror"}
 #: A suite's pockets: what ``--mirror`` (an archive's main part) does not hold.
 POCKET = re.compile(
     r".*([-/])(security|updates|backports(-sloppy)?|proposed-updates|proposed|debug)(/.*)?"
@@ -85,7 +97,7 @@ def parse(path: str, text: str) -> tuple[Source, ...]:
 def _is_deb822(path: str, text: str) -> bool:
     if path.endswith((".sources", ".list")):
         return path.endswith(".sources")
-    return re.search(r"^\s*(deb|deb-src)\s", text, re.MULTILINE) is None and ":" in text
+    return re.search(r"^[ \t]*(deb|deb-src)\s", text, re.MULTILINE) is None and ":" in text
 
 
 def _one_line(path: str, text: str) -> Iterator[Source]:
@@ -118,14 +130,7 @@ def _deb822(path: str, text: str) -> Iterator[Source]:
     for number, stanza in enumerate(paragraphs(text), 1):
         origin = f"{path}, stanza {number}"
         fields = {str(name).lower(): str(value).strip() for name, value in stanza.items()}
-        if fields.get("enabled", "yes").lower() in (
-            "no",
-            "false",
-            "without",
-            "off",
-            "disable",
-            "0",
-        ):
+        if fields.get("enabled", "yes").lower() in _NO:
             continue
         types = fields.get("types", "").split()
         uris, suites = fields.get("uris", "").split(), fields.get("suites", "").split()
@@ -186,7 +191,11 @@ def usable(
     for source in sources:
         uris = tuple(uri for uri in source.uris if _reachable(uri, local=local))
         if not uris:
-            dropped.append(f"{source.origin}: {source.uris[0]} is not used: it is not on a network")
+            first = source.uris[0]
+            why = "a tarball can name mirrors by http, https and ftp only; use --sources"
+            if _scheme(first) in LOCAL_SCHEMES:
+                why = "it is not on a network"
+            dropped.append(f"{source.origin}: {shown(first)} is not used: {why}")
             continue
         wanted = source.architectures
         if wanted and architectures[0] not in wanted:
@@ -198,8 +207,39 @@ def usable(
 
 
 def _reachable(uri: str, *, local: bool) -> bool:
-    scheme = uri.partition(":")[0].lower()
-    return scheme not in LOCAL_SCHEMES or (local and scheme != "cdrom")
+    return _scheme(uri) != "cdrom" if local else _scheme(uri) in NETWORK_SCHEMES
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition(":")[0].lower()
+
+
+def verified(
+    sources: Iterable[Source], *, allow_unsigned: bool
+) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+    """*sources* such that apt takes from them only what is signed, and a sentence on each change.
+
+    :param allow_unsigned: such that it takes anything.
+    """
+    kept: list[Source] = []
+    told: list[str] = []
+    for source in sources:
+        options = tuple(o for o in source.options if o[0] not in UNSIGNED_OPTIONS)
+        if allow_unsigned:
+            options += (("Trusted", "yes"),)
+        else:
+            told += [
+                f"{source.origin}: {name}={shown(value)} is not heeded without --allow-unsigned"
+                for name, value in source.options
+                if name in UNSIGNED_OPTIONS and value.lower() not in _NO
+            ]
+        told += [
+            f"{source.origin}: {name}={value}, so that old packages pass for new ones"
+            for name, value in source.options
+            if name in DATE_OPTIONS and value.lower() in _NO
+        ]
+        kept.append(dataclasses.replace(source, options=options))
+    return tuple(kept), tuple(told)
 
 
 def with_mirror(

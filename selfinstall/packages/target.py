@@ -10,10 +10,17 @@ from pathlib import Path
 from selfinstall.errors import InputError
 from selfinstall.packages import sources
 from selfinstall.packages.sources import Source
+from selfinstall.rootfs.dpkg import paragraphs
 from selfinstall.rootfs.facts import HeldDeb
+from selfinstall.rootfs.source import shown
 
 #: More than any sources file or keyring has.
 MAXIMUM_BYTES = 16 << 20
+#: dpkg knows some 500 tuples; a system has two or three.
+MAXIMUM_ARCHITECTURES = 64
+#: Debian policy 5.6.8 by way of dpkg's own check.
+_ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_STATUS_FIELDS = frozenset(("status", "architecture"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +39,7 @@ class AptInput:
     :param packages_dir: a directory of .debs that replaces all sources.
     :param held: .debs that the tarball holds, known to apt beside all others.
     :param proxy: what http and https go through in place of the host's proxies.
+    :param allow_unsigned: whether sources without a good signature are taken.
     :param offline: whether *held* is all there is, so that no source is asked.
     """
 
@@ -48,16 +56,28 @@ class AptInput:
     held: tuple[HeldDeb, ...] = ()
     proxy: str | None = None
     offline: bool = False
+    allow_unsigned: bool = False
 
 
 def architectures(native: str, status: bytes, foreign: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The target's architectures, *native* first, then those of other packages in its *status*."""
+    """The target's architectures, *native* first, then those of other packages in its *status*.
+
+    The names end up in apt's configuration, where more than a name could run programs.
+
+    :raises InputError: for what is no architecture's name, or too many of them.
+    """
     found = dict.fromkeys((native, *foreign))
-    for stanza in re.finditer(
-        rb"(?m)^Status: \S+ \S+ (\S+)$(?:\n.+)*?\nArchitecture: (\S+)$", status
-    ):
-        if stanza[1] not in (b"not-installed", b"config-files") and stanza[2] != b"all":
-            found[stanza[2].decode("ascii", "replace")] = None
+    for fields in paragraphs(status, _STATUS_FIELDS):
+        state = fields.get("status", "").split()
+        name = fields.get("architecture", "")
+        if len(state) != 3 or state[2] in ("not-installed", "config-files") or name in ("", "all"):
+            continue
+        found[name] = None
+        if not _ARCHITECTURE.fullmatch(name) or len(found) > MAXIMUM_ARCHITECTURES:
+            raise InputError(
+                "the dpkg database names an architecture that is none, or too many of them: "
+                f"{shown(name)}"
+            )
     return tuple(found)
 
 
@@ -75,9 +95,11 @@ def target_sources(
     every = [source for path, text in files for source in sources.parse(path, text)]
     found, dropped = sources.usable(every, architectures, local=user is not None)
     if inputs.mirror is not None:
+        found = sources.with_mirror(found, inputs.mirror, inputs.suite, architectures)
         # What is replaced needs no comment.
-        return sources.with_mirror(found, inputs.mirror, inputs.suite, architectures), ()
-    return found, dropped
+        dropped = ()
+    found, told = sources.verified(found, allow_unsigned=inputs.allow_unsigned)
+    return found, (*dropped, *told)
 
 
 def read(path: Path) -> bytes:

@@ -97,7 +97,7 @@ ASK_PORTS = order("human-monitor-command", "usernet", **{"command-line": "info u
 def _parse(line: bytes) -> dict[str, Any]:
     try:
         message = json.loads(line)
-    except ValueError:  # also an empty line
+    except (ValueError, RecursionError):  # also an empty line
         return {}
     return message if isinstance(message, dict) else {}
 

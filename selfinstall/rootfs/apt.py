@@ -11,6 +11,7 @@ from selfinstall.rootfs.dpkg import paragraphs
 _FIELDS = frozenset(("types", "suites", "components", "signed-by", "enabled"))
 #: Suites beside the one that a system is installed from.
 _ASIDE = re.compile(r"(?:-(?:security|updates|backports(?:-sloppy)?|proposed-updates)|/updates)+$")
+_LONGEST_SUITE = 200
 _NO = frozenset(("no", "false", "without", "off", "disable", "0"))
 
 
@@ -71,7 +72,14 @@ def signed_by(sources: Iterable[AptSource]) -> tuple[str, ...]:
 
 def main_suite(sources: Iterable[AptSource]) -> str | None:
     """The suite that a system with such *sources* is of, None when they do not tell."""
-    suites = [suite for s in sources if "main" in s.components for suite in s.suites]
+    # In a name of any length, to look for the end of a suite's name takes its time.
+    suites = [
+        suite
+        for s in sources
+        if "main" in s.components
+        for suite in s.suites
+        if len(suite) <= _LONGEST_SUITE
+    ]
     plain = [suite for suite in suites if not _ASIDE.search(suite)]
     best = next(iter(plain or suites), None)
     return None if best is None else _ASIDE.sub("", best)

@@ -61,7 +61,9 @@ _APT_KEYRING = re.compile(
 #: Elsewhere Signed-By can name any file; those that matter have such names.
 _KEYRING_SUFFIXES = (".gpg", ".pgp", ".asc")
 _BOOT_FILE = re.compile(
-    r"boot/vmlinu[xz]-[^/]+|boot/initrd\.img-[^/]+|(?:usr/)?lib/modules/[^/]+/vmlinuz"
+    # No file system has longer names, and Python counts no longer numbers.
+    r"boot/vmlinu[xz]-[^/]{1,255}|boot/initrd\.img-[^/]{1,255}"
+    r"|(?:usr/)?lib/modules/[^/]{1,255}/vmlinuz"
 )
 
 

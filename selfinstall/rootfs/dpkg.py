@@ -7,6 +7,8 @@ import io
 import re
 from collections.abc import Iterator
 
+from selfinstall.errors import InputError
+
 _INSTALLED = frozenset(("installed",))
 #: "dpkg --configure --pending" finishes these.
 _UNCONFIGURED = frozenset(("unpacked", "half-configured", "triggers-awaited", "triggers-pending"))
@@ -32,32 +34,52 @@ class Database:
     broken: tuple[str, ...] = ()
 
 
+#: Longer than the name of any field that is asked for.
+_LONGEST_NAME = 64
+#: All of Debian has half as many; each takes some hundred bytes of memory.
+MAXIMUM_PACKAGES = 1 << 17
+#: Bytes; the longest lists of dependencies have some ten thousand.
+MAXIMUM_LINE = 1 << 20
+#: Of a field that is asked for; keys in sources have some hundred.
+MAXIMUM_LINES = 1 << 14
+
+
 def paragraphs(data: bytes, wanted: frozenset[str]) -> Iterator[dict[str, str]]:
     """The *wanted* fields (in lower case) of each paragraph of control data.
 
     Continuation lines are joined by newlines.  Lines that are no field are
     passed over, as there may be one in a file that people edit.
+
+    :raises InputError: a line is longer than any that dpkg or people write.
     """
-    fields: dict[str, str] = {}
-    last: str | None = None
+    # Lists, since a string that grows by a million lines is copied a million times.
+    fields: dict[str, list[bytes]] = {}
+    last: list[bytes] | None = None
     for line in io.BytesIO(data):
+        if len(line) > MAXIMUM_LINE:
+            raise InputError(f"a line of {len(line)} bytes in control data is beyond all sense")
         stripped = line.strip()
         if not stripped:
             if fields:
-                yield fields
+                yield _joined(fields)
             fields, last = {}, None
         elif line[:1] in b" \t":
             if last is not None:
-                fields[last] += "\n" + stripped.decode(errors="replace")
+                last.append(stripped)
+                if len(last) > MAXIMUM_LINES:
+                    raise InputError(f"a field of {len(last)} lines is beyond all sense")
         elif line[:1] != b"#":
             name, colon, value = stripped.partition(b":")
-            last = name.decode(errors="replace").lower() if colon else None
-            if last in wanted:
-                fields[last] = value.strip().decode(errors="replace")
-            else:
-                last = None
+            known = name[:_LONGEST_NAME].decode(errors="replace").lower() if colon else ""
+            last = None
+            if known in wanted:
+                last = fields[known] = [value.strip()]
     if fields:
-        yield fields
+        yield _joined(fields)
+
+
+def _joined(fields: dict[str, list[bytes]]) -> dict[str, str]:
+    return {name: b"\n".join(lines).decode(errors="replace") for name, lines in fields.items()}
 
 
 _STATUS_FIELDS = frozenset(("package", "status", "version", "architecture"))
@@ -67,6 +89,8 @@ def parse_status(status: bytes) -> Database:
     """Read ``/var/lib/dpkg/status``.
 
     Of a package that is there for several architectures the one of dpkg's own counts.
+
+    :raises InputError: it lists more packages than any system has.
     """
     found: list[tuple[str, str, str, str]] = []
     for fields in paragraphs(status, _STATUS_FIELDS):
@@ -74,6 +98,8 @@ def parse_status(status: bytes) -> Database:
         if "package" in fields and state in _INSTALLED | _UNCONFIGURED | _BROKEN:
             name, version = fields["package"], fields.get("version", "")
             found.append((name, version, fields.get("architecture", ""), state))
+            if len(found) > MAXIMUM_PACKAGES:
+                raise InputError("the dpkg database lists too many packages, beyond all sense")
     native = next((arch for name, _, arch, _ in found if name == "dpkg"), None)
     packages: dict[str, str] = {}
     architectures: dict[str, str] = {}

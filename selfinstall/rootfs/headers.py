@@ -16,6 +16,14 @@ ZERO_BLOCK = bytes(BLOCK)
 MAXIMUM_PATH = 16 << 10
 #: Extended attributes and sparse maps go here; Linux allows attributes of 64 KiB each.
 MAXIMUM_PAX = 16 << 20
+#: Records of one pax header; a file has a dozen attributes.
+MAXIMUM_RECORDS = 1 << 10
+#: Bytes and records that hold for all members; each member's lookup pays for them.
+MAXIMUM_GLOBAL, MAXIMUM_GLOBAL_RECORDS = 1 << 20, 1 << 8
+#: Headers before one member; tar writes three at most.
+MAXIMUM_HEADERS = 16
+#: Pieces of one sparse file; more than any file of a rootfs has, and 30 MB of memory.
+MAXIMUM_PIECES = 1 << 18
 #: A size beyond that is no file of this world, but damage.
 _MAXIMUM_SIZE = 1 << 62
 
@@ -126,6 +134,8 @@ def pax_records(data: bytes) -> tuple[PaxRecords, SparseMap]:
             pieces[-1] = (pieces[-1][0], decimal(value))
         else:
             records[text(match[2])] = value
+        if len(records) > MAXIMUM_RECORDS or len(pieces) > MAXIMUM_PIECES:
+            damage("a pax header has more records than any file can have attributes")
         position = end
     return records, tuple(pieces)
 

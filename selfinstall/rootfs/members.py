@@ -118,7 +118,11 @@ class Members:
     def _members(self) -> Iterator[Member]:
         pax: PaxRecords = {}
         pieces: SparseMap = ()
+        before = 0
         while header := self._header():
+            before += 1
+            if before > headers.MAXIMUM_HEADERS:
+                headers.damage("a member has more headers than makes sense")
             match header.type:
                 case b"L":
                     data = self._data(header.size, headers.MAXIMUM_PATH, "path")
@@ -131,8 +135,8 @@ class Members:
                     records, pieces = headers.pax_records(data)
                     pax |= records
                 case b"g":
-                    data = self._data(header.size, headers.MAXIMUM_PAX, "pax header")
-                    self._global |= headers.pax_records(data)[0]
+                    data = self._data(header.size, headers.MAXIMUM_GLOBAL, "global pax header")
+                    self._hold_for_all(headers.pax_records(data)[0])
                 case b"V":
                     pax = {}
                 case b"M":
@@ -141,7 +145,13 @@ class Members:
                     yield from self._member(
                         header, self._global | pax if self._global else pax, pieces
                     )
-                    pax, pieces = {}, ()
+                    pax, pieces, before = {}, (), 0
+
+    def _hold_for_all(self, records: PaxRecords) -> None:
+        self._global |= records
+        size = sum(len(name) + len(value) for name, value in self._global.items())
+        if size > headers.MAXIMUM_GLOBAL or len(self._global) > headers.MAXIMUM_GLOBAL_RECORDS:
+            headers.damage("its global pax headers are beyond all sense")
 
     def _member(self, header: Header, pax: PaxRecords, pieces: SparseMap) -> Iterator[Member]:
         """The one member, and then pass what is left of its data."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from selfinstall.rootfs.headers import (
     BLOCK,
+    MAXIMUM_PIECES,
     PaxRecords,
     SparseMap,
     TarTruncatedError,
@@ -13,8 +14,6 @@ from selfinstall.rootfs.headers import (
 )
 from selfinstall.rootfs.readers import Reader
 
-#: Pieces in one file; more than any file of a rootfs has, and 30 MB of memory.
-MAXIMUM_PIECES = 1 << 18
 #: Where an old header and its extensions keep pairs of 12 digits, and the flag that more follow.
 _IN_HEADER, _IN_EXTENSION = (386, 4, 482), (0, 21, 504)
 _REAL_SIZE = (483, 12)

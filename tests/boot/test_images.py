@@ -15,6 +15,8 @@ import pytest
 from conftest import PASSWORD
 from machine import PATIENCE, SELFINSTALL, Console
 
+from selfinstall.image.inspect import parse_gpt
+
 
 def selfinstall(
     *words: str | Path, check: bool = True, **options: object
@@ -41,6 +43,29 @@ echo "from the guest: $1" >"/dev/tcp/10.0.2.2/$PORT"
 """
 
 
+def check_file_systems(image: Path, folder: Path) -> None:
+    """What the tools of each find in a raw image as it was delivered."""
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    environment = {**os.environ, "PATH": path, "LC_ALL": "C"}
+
+    def run(*words: str | Path) -> str:
+        done = subprocess.run(
+            [*map(str, words)], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    assert "No errors detected" in run("sfdisk", "--verify", image)
+    with image.open("rb") as stream:
+        partitions = parse_gpt(stream.read(34 * 512))
+        assert partitions is not None
+        esp = next(p for p in partitions if p.name.startswith("esp"))
+        stream.seek(esp.start)
+        (folder / "esp").write_bytes(stream.read(esp.size))
+    run("fsck.vfat", "-n", folder / "esp")
+    run("e2fsck", "-f", "-n", f"{image}?offset={partitions[-1].start}")
+
+
 def test_a_kernel_less_tarball_becomes_a_machine(
     minbase: Path, tmp_path: Path, password_file: Path, consoles: list[Console]
 ) -> None:
@@ -63,6 +88,8 @@ def test_a_kernel_less_tarball_becomes_a_machine(
     assert {b["firmware"] for b in written["boots"]} == {"bios", "efi"}
     assert "linux-image-amd64" in {p["name"] for p in written["packages"]}
     assert all(p["status"].startswith("ii") for p in written["packages"])
+    check_file_systems(image, tmp_path)
+    selfinstall("verify", image, "--firmware", "bios", "--manifest", manifest)
     # Sealed: what the file system does not use takes no room.
     assert image.stat().st_blocks * 512 < 2 << 30
 

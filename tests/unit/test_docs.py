@@ -125,11 +125,27 @@ def test_every_verb_is_in_the_readme() -> None:
         assert f"| `selfinstall {name}" in README
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/library.md", "examples/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/library.md", "docs/security.md", "examples/README.md"]
+)
 def test_links_lead_somewhere(name: str) -> None:
     path = ROOT / name
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_every_test_that_the_security_document_names_exists() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", text))
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert named and named - there == set()
+    for line in text.splitlines():
+        if line.startswith("| ") and "what holds" not in line:
+            assert re.search(r"`test_\w+` \|$", line), f"nothing shows this: {line}"
 
 
 def test_the_readme_opens_with_the_two_commands() -> None:

@@ -560,3 +560,33 @@ def test_files_that_the_user_named_wrongly(tmp_path: Path) -> None:
     inputs = AptInput(architecture="amd64", dpkg_status=b"", sources_file=tmp_path / "no")
     with pytest.raises(InputError, match="No such file"):
         target_sources(inputs, ("amd64",))
+
+
+@needs_apt
+@pytest.mark.parametrize("how", ["unsigned", "another key"])
+def test_unsigned_sources_only_when_allowed(how: str, bench: Bench, mirror: Mirror) -> None:
+    mirror.publish(sign=how == "another key")
+    more = mirror.sources("trusted=yes")
+    if how == "another key":
+        data = bytearray(mirror.key.public())
+        data[20] ^= 1
+        more["keyrings"] = (("etc/apt/trusted.gpg", bytes(data)),)
+    with pytest.raises(InputError) as caught:
+        bench.resolve("kernel", **more)
+    assert how == "another key" or "--allow-unsigned" in (caught.value.hint or "")
+    assert "trusted=" in bench.warnings()[0].lower()
+    assert len(bench.fetch("kernel", **more, allow_unsigned=True)) == 2
+
+
+@needs_apt
+def test_a_status_cannot_give_apt_orders(bench: Bench) -> None:
+    bench.deb("kernel")
+    ran = bench.folder / "ran"
+    evil = f'x";APT::Update::Pre-Invoke{{"touch${{IFS}}{ran}";}};Foo{{"'
+    bench.installed = (
+        status(BASE)
+        + f"\nPackage: x\nStatus: install ok installed\nArchitecture: {evil}\n".encode()
+    )
+    with pytest.raises(InputError, match="architecture that is none"):
+        bench.resolve("kernel")
+    assert not ran.exists()

@@ -1,0 +1,1 @@
+"""Fuzzing of everything that reads what others wrote: ``python3 -m tests.fuzz --minutes 60``."""
