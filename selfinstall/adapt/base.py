@@ -20,7 +20,6 @@ from selfinstall.image.inspect import ImageFacts, inspect_image
 from selfinstall.layout import Disk
 from selfinstall.qemu import qemu_img
 from selfinstall.rootfs.inspect import Inspection, inspect_made
-from selfinstall.rootfs.source import shown
 
 #: Formats that qemu-img reads and that consist of one file.
 FORMATS = frozenset({"raw", "qcow2", "vmdk", "vhdx", "vdi", "vpc"})
