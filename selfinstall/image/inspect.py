@@ -23,8 +23,10 @@ from selfinstall.rootfs.source import shown
 MAXIMUM_ENTRIES = 1024
 #: The EFI partition's type in a DOS label (UEFI 2.10, 5.2.2), and the mark of the active one.
 _DOS_ESP, _DOS_ACTIVE = 0xEF, 0x80
-#: Magic, version, offset of the backing file's name; the incompatible features, and a bit of them.
-_QCOW2 = struct.Struct(">4sIQ56xQ")
+#: Magic, version, place and size of the backing file's name; incompatible features, and one bit.
+_QCOW2 = struct.Struct(">4sIQI52xQ")
+#: Bytes of an image in which qcow2 has its header and that name.
+_FIRST_CLUSTER = 64 << 10
 _DATA_FILE = 4
 
 
@@ -106,7 +108,7 @@ def inspect_image(path: Path) -> ImageFacts:
         raise InputError(f"{path}: no such image file")
     try:
         with path.open("rb") as stream:
-            begin = stream.read(_QCOW2.size)
+            begin = stream.read(_FIRST_CLUSTER)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     _refuse_parts(path, parts_of_qcow2(begin))
@@ -162,8 +164,9 @@ def parts_of_qcow2(header: bytes) -> tuple[str, ...]:
     """
     if len(header) < _QCOW2.size or not header.startswith(b"QFI\xfb"):
         return ()
-    _, version, backing, features = _QCOW2.unpack_from(header)
-    parts = ("a backing file",) if backing else ()
+    _, version, backing, size, features = _QCOW2.unpack_from(header)
+    name = header[backing : backing + min(size, 1023)].decode("utf-8", "replace")
+    parts = (name or "a backing file",) if backing else ()
     return (*parts, "a data file") if version > 2 and features & _DATA_FILE else parts
 
 
@@ -171,7 +174,7 @@ def _refuse_parts(path: Path, parts: tuple[str, ...]) -> None:
     """An image that names other files would hand them to its guest, whoever's they are."""
     if parts:
         raise InputError(
-            f"{path} is not whole: it needs {', '.join(map(shown, parts))} too",
+            f"{path} is not whole: it reads {', '.join(map(shown, parts))} too",
             "make one file of it, if you trust it: qemu-img convert -O qcow2 IMAGE ONE.qcow2",
         )
 

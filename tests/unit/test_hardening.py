@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect as inspect_
 import io
 import json
 import lzma
@@ -21,7 +22,7 @@ from initramfs_helpers import Plain, elf_module, elf_program, make_tree
 from plan_helpers import make_plan
 from tar_helpers import member, rootfs, stanza, tar
 
-from selfinstall import manifest
+from selfinstall import manifest, verification
 from selfinstall.errors import HostError, InputError
 from selfinstall.host import workspace
 from selfinstall.image import digest, export
@@ -34,6 +35,7 @@ from selfinstall.packages import deb, keyring, sources, target
 from selfinstall.packages.cache import Cache
 from selfinstall.packages.resolution import installed_bytes
 from selfinstall.qemu import qemu_img as program
+from selfinstall.qemu.boot import Boot
 from selfinstall.qemu.install import GuestReport
 from selfinstall.qemu.qmp import Qmp
 from selfinstall.request import Request
@@ -340,9 +342,12 @@ def test_the_guest_has_nothing_that_it_was_not_given() -> None:
             assert words in text, (path.name, words)
         for part in ("elevateprivileges", "spawn", "resourcecontrol"):
             assert f"{part}=deny" in text, (path.name, part)
-        if "-installer" in path.name or "-verify-" in path.name:
+        if "-installer" in path.name:
             for words in ("-netdev", "-nic", "-net ", "virtio-net", "-fsdev", "-virtfs"):
                 assert words not in text, (path.name, words)
+    # And a boot test is a machine without what only `boot` gives it.
+    assert {f.name: f.default for f in dataclasses.fields(Boot)}["network"] is None
+    assert "network" not in inspect_.signature(verification.machine).parameters
 
 
 def test_the_workspace_is_its_owner_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
