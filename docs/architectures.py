@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from selfinstall.arch import Arch, Firmware, all_arches
+from selfinstall.arch import Arch, Firmware, Qemu, all_arches
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "architectures.json"
@@ -94,14 +94,20 @@ def _about(arch: Arch) -> tuple[str, ...]:
             name += f" with a kernel of {use.kernel_architecture}"
         loaders.append(name if use.auto else f"[{name}]")
         firmware.append(" or ".join(arch.firmware(name).title for name in use.firmwares))
-    minimum = ".".join(map(str, arch.qemu.minimum))
     return (
         arch.name,
         " or ".join(f"`{name}`" for name in arch.kernel_packages),
         "<br>".join(loaders) or "none",
         "<br>".join(firmware) or "none",
-        f"`{arch.qemu.program}` {minimum} or newer",
+        f"`{arch.qemu.program}` {_versions(arch.qemu)}",
     )
+
+
+def _versions(qemu: Qemu) -> str:
+    said = f"{qemu.minimum[0]}.{qemu.minimum[1]} or newer"
+    for kernel, needed in qemu.for_kernels:
+        said += f"<br>{needed[0]}.{needed[1]} or newer for Linux {kernel[0]}.{kernel[1]} and newer"
+    return said
 
 
 def _sources(arches: Iterable[Arch]) -> Iterable[tuple[str, ...]]:

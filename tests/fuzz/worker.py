@@ -129,7 +129,7 @@ def work(target: Target, seed: int, inputs: int, seconds: float, out: Path) -> N
                 seen.add(kind)
                 (out / label).write_bytes(data)
                 tally.findings[found] = label
-                told = 0.0  # the next one may end the process
+                told = -math.inf  # the next one may end the process
             if now - told > 1:
                 told = now
                 _tell(tally, out)
