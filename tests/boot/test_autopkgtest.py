@@ -40,8 +40,8 @@ def test_autopkgtest_runs_tests_in_an_image(complete: Path, tmp_path: Path) -> N
     qemu = tmp_path / "qemu"
     qemu.write_text(EMULATED.format(program=machine.program))
     qemu.chmod(0o755)
-    with (tmp_path / "said").open("w+") as said:
-        # To a file: autopkgtest opens /dev/stderr again, which a socket would not let it.
+    # To a file, and that for appending: autopkgtest opens /dev/stderr again.
+    with (tmp_path / "said").open("a+") as said:
         done = subprocess.run(
             [
                 "autopkgtest", "--output-dir", out, "--timeout-factor", "3", "-B", f"{TRIAL}/",
