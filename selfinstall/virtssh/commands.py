@@ -102,7 +102,9 @@ def open_(options: Options) -> list[str]:
         with _keeper(own, job):
             port = control.send(own.control, "wait")
             assert port is not None
-            _log_in(options.login, identity, port)
+            if not options.cloud_seed:
+                # cloud-init may bring the key after the server has come up.
+                _log_in(options.login, identity, port)
     capabilities = CAPABILITIES + (("root-on-testbed",) if options.login == ROOT else ())
     return [
         f"login={options.login}",

@@ -106,8 +106,9 @@ def test_autopkgtest_over_ssh(bookworm: Path, tmp_path: Path) -> None:
     # Its standard error is a file: it opens that anew, which a pipe of another user forbids.
     with (tmp_path / "log").open("w+") as log:
         done = subprocess.run(
-            ["autopkgtest", "-B", source_package(tmp_path / "src"), "--output-dir",
-             tmp_path / "out", "--", "ssh", "-s", setup_script(tmp_path), "--timeout-ssh=900",
+            ["autopkgtest", "--timeout-factor", "5", "--output-dir", tmp_path / "out",
+             "-B", f"{source_package(tmp_path / 'src')}/",
+             "--", "ssh", "-s", setup_script(tmp_path), "--timeout-ssh=900",
              "--", image, "--identity", key],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False,
             env={**os.environ, "TMPDIR": str(state)},
