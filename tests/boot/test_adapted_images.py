@@ -22,8 +22,8 @@ def test_an_image_of_vmdb2(
     hook.write_text("#!/bin/sh\nuname -m >/root/hook-ran\n")
     selfinstall(
         "--from-image", theirs, "-o", image, "--root-password-file", password_file,
-        "--user", "jo", "--include", "less", "--hostname", "mine", "--customize-hook", hook, "--size", "4G",
-        "--manifest", manifest, "--no-verify",
+        "--user", "jo", "--include", "less", "--hostname", "mine", "--size", "4G",
+        "--customize-hook", hook, "--manifest", manifest, "--no-verify",
     )  # fmt: skip
     assert hashlib.sha256(theirs.read_bytes()).digest() == before
     written = json.loads(manifest.read_text())
