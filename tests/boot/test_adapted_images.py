@@ -22,8 +22,8 @@ def test_an_image_of_vmdb2(
     hook.write_text("#!/bin/sh\nuname -m >/root/hook-ran\n")
     selfinstall(
         "--from-image", theirs, "-o", image, "--root-password-file", password_file,
-        "--user", "jo", "--include", "less", "--customize-hook", hook, "--size", "4G",
-        "--manifest", manifest, "--no-verify",
+        "--user", "jo", "--include", "less", "--hostname", "mine", "--size", "4G",
+        "--customize-hook", hook, "--manifest", manifest, "--no-verify",
     )  # fmt: skip
     assert hashlib.sha256(theirs.read_bytes()).digest() == before
     written = json.loads(manifest.read_text())
@@ -35,7 +35,7 @@ def test_an_image_of_vmdb2(
     consoles.append(console)
     console.login(PASSWORD)
     assert console.run("uname -m; cat /root/hook-ran").split() == ["x86_64", "x86_64"]
-    assert console.run("hostname") == "theirs"
+    assert console.run("hostname; getent hosts mine").split()[:2] == ["mine", "127.0.1.1"]
     assert int(console.run("findmnt -bno SIZE /")) > 5.5 * (1 << 30)
     assert "dos" in console.run("sfdisk --dump /dev/vda")
     grows_by_nothing(console)

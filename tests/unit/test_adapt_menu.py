@@ -80,7 +80,7 @@ def grub(image: Image) -> Image:
         ("", "console=tty0 console=ttyS0,115200", "console serial"),
         ("GRUB_CMDLINE_LINUX=quiet\n", "quiet console=tty0 console=ttyS0,115200", "console serial"),
         ("GRUB_TERMINAL=console\n", "console=tty0 console=ttyS0,115200", "console"),
-        ("GRUB_TERMINAL_OUTPUT=gfxterm\n", "console=tty0 console=ttyS0,115200", ""),
+        ("GRUB_TERMINAL='gfxterm serial'\n", "console=tty0 console=ttyS0,115200", "console serial"),
     ],
 )
 def test_grub(grub: Image, settings: str, line: str, terminal: str) -> None:
