@@ -12,11 +12,11 @@ from selfinstall.image.export import names
 
 
 def test_another_kernel_installed_inside_is_exported_and_boots(
-    minbase: Path, tmp_path: Path, password_file: Path, consoles: list[Console]
+    complete: Path, tmp_path: Path, password_file: Path, consoles: list[Console]
 ) -> None:
     image = tmp_path / "a.qcow2"
     selfinstall(
-        "--tarball", minbase, "-o", image, "--root-password-file", password_file,
+        "--tarball", complete, "-o", image, "--root-password-file", password_file,
         "--bootloader", "none", "--no-verify",
     )  # fmt: skip
     before = [path.read_bytes() for path in names(image)]
