@@ -14,7 +14,10 @@ MIRROR_HINT = (
     "or use --packages DIR"
 )
 KEYRING_HINT = "give the keyring that the sources are signed with: --keyring FILE"
-UNSIGNED_HINT = "name a signed mirror with --mirror URI; --allow-unsigned takes it as it is"
+UNSIGNED_HINT = (
+    "give its keyring with --keyring FILE, or a signed mirror with --mirror URI; "
+    "--allow-unsigned takes it as it is"
+)
 EXPIRED_HINT = "name a mirror that is up to date with --mirror URI, or set this machine's clock"
 SOURCES_HINT = "add a source that has it with --sources FILE, or its .deb with --packages DIR"
 

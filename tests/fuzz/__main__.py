@@ -134,7 +134,7 @@ def report(name: str, tally: Tally) -> None:
 def hostile(name: str, connected: connection.Connection) -> None:
     """In a process of its own: one of the tarballs, with the same limits."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    with tempfile.TemporaryDirectory(prefix="fuzz-", dir="/var/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         connected.send(measured(CASES[name], 1.0, Path(folder)))
 
 
