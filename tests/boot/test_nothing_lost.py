@@ -22,7 +22,7 @@ CHANGED = {"etc/fstab", "etc/hostname", "etc/hosts", "etc/machine-id", "etc/reso
 #: What a build adds lies below these, and nowhere else.
 ADDED = (
     "boot/efi", "boot/grub", "etc/default/grub.d", "etc/systemd", "etc/hosts", "lost+found",
-    "usr/local/sbin/selfinstall-grow-root",
+    "usr/local/sbin/selfinstall-grow-root", "etc/.updated", "var/.updated",
 )  # fmt: skip
 XATTR = "SCHILY.xattr."
 #: An access control list as tar writes it, and as an attribute (linux/posix_acl_xattr.h).
