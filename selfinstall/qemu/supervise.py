@@ -109,6 +109,7 @@ class Supervisor:
         self._written = next((drive.path for drive in drives if not drive.read_only), None)
         self._clock = clock
         self._polled = self.started
+        self._asks_ports = False
         self._watchdog = Watchdog(self._limit, self.started)
 
     @property
@@ -199,8 +200,14 @@ class Supervisor:
         self.session.post(ports.QMP, QUIT)
 
     def ask_ports(self) -> None:
-        """Ask which ports lead into the machine; :attr:`qmp` has the answer some steps later."""
-        self.session.post(ports.QMP, ASK_PORTS)
+        """Ask which ports lead into the machine; :attr:`qmp` has the answer some steps later.
+
+        qemu takes no order before the handshake, so the question may have to wait for it.
+        """
+        if self.qmp.ready:
+            self.session.post(ports.QMP, ASK_PORTS)
+        else:
+            self._asks_ports = True
 
     def complaint(self) -> str:
         """What qemu itself wrote first, warnings and its name aside; empty when it is silent."""
@@ -223,6 +230,8 @@ class Supervisor:
         if self.qmp.ready and not was_ready:
             # Only now does the guest run: loading a large initrd was no silence of its own.
             self._watchdog.alive(now)
+            if self._asks_ports:
+                self.ask_ports()
             if self._on_trial:
                 self._watchdog.limit = min(self._trial, self._limit)
 

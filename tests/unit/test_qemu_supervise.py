@@ -152,3 +152,20 @@ def test_panic_line() -> None:
     assert panic("[ 1.0] Kernel panic - not syncing: x y ") == "x y"
     assert panic("---[ end Kernel panic - not syncing: x ]---") == "x ]---"
     assert panic("panic=-1") is None
+
+
+def test_ports_are_asked_for_once_qemu_takes_orders() -> None:
+    session = Session(lambda n: [answer("capabilities", {})] if n == 2 else [])
+    supervisor = Supervisor(
+        session,  # type: ignore[arg-type]
+        Try("tcg", None, nothing),
+        None,
+        stall=50,
+        clock=lambda: session.now,
+    )
+    supervisor.ask_ports()
+    supervisor.step()
+    assert b"usernet" not in session.posted
+    supervisor.step()
+    supervisor.step()
+    assert session.posted.count(b"info usernet") == 1
