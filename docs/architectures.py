@@ -25,6 +25,7 @@ PAGE = FOLDER / "architectures.md"
 class Cell:
     """One image that was built and booted, or not.
 
+    :param source: what it was built from: ``suite`` or ``first-stage``.
     :param build: seconds from the command to the finished image, the boot test left out.
     :param login: seconds from the machine's start to its prompt, None when it did not come.
     :param qemu: its version.
@@ -36,6 +37,7 @@ class Cell:
     arch: str
     loader: str
     firmware: str
+    source: str = "suite"
     build: float | None
     login: float | None
     qemu: str
@@ -125,6 +127,10 @@ def _files(firmware: Firmware) -> str:
     return "<br>".join(told)
 
 
+#: How what an image was built from is told.
+_SOURCES = {"suite": "`--suite`", "first-stage": "`debootstrap --foreign`"}
+
+
 def _results(cells: Sequence[Cell]) -> list[str]:
     if not cells:
         return ["The whole matrix has not run yet."]
@@ -133,14 +139,14 @@ def _results(cells: Sequence[Cell]) -> list[str]:
     when = dates[0] if len(dates) == 1 else f"between {dates[0]} and {dates[-1]}"
     rows = [
         (
-            *(cell.arch, cell.suite, cell.loader, cell.firmware),
+            *(cell.arch, cell.suite, _SOURCES[cell.source], cell.loader, cell.firmware),
             *map(_seconds, (cell.build, cell.login)),
             *(cell.qemu, cell.date, cell.problem or "ok"),
         )
-        for cell in sorted(cells, key=lambda c: (c.arch, c.suite, c.loader, c.firmware))
+        for cell in sorted(cells, key=lambda c: (c.arch, c.suite, c.source, c.loader, c.firmware))
     ]
     heading = (
-        *("architecture", "suite", "boot loader", "firmware"),
+        *("architecture", "suite", "from", "boot loader", "firmware"),
         *("build, s", "login, s", "qemu", "date", "result"),
     )
     return [f"Last run {when}: {good} of {len(cells)} good.", "", *_table(heading, rows)]

@@ -12,6 +12,8 @@ class Cell:
     :param loader: ``--bootloader``.
     :param firmwares: as ``--firmware`` names them.
     :param ci: built and booted in each run of CI, not only in the whole matrix.
+    :param source: what it is built from: ``suite``, nothing but ``--suite``; or
+        ``first-stage``, a tarball of ``debootstrap --foreign``.
     """
 
     suite: str
@@ -19,9 +21,11 @@ class Cell:
     loader: str
     firmwares: tuple[str, ...]
     ci: bool = False
+    source: str = "suite"
 
     def __str__(self) -> str:
-        return f"{self.suite}-{self.arch}-{self.loader}"
+        name = f"{self.suite}-{self.arch}-{self.loader}"
+        return name if self.source == "suite" else f"{name}-{self.source}"
 
 
 #: ``uname -m`` of a guest.
@@ -60,4 +64,8 @@ CELLS = (
     Cell("sid", "riscv64", "extlinux", ("u-boot",)),
     *(Cell(suite, "loong64", "grub", ("efi",)) for suite in ("forky", "sid")),
     *(Cell("bookworm", arch, "none", ("direct",)) for arch in ("mips64el", "mipsel")),
+    Cell("bookworm", "arm64", "grub", ("efi",), source="first-stage"),
+    Cell("bookworm", "ppc64el", "grub", ("slof",), source="first-stage"),
+    Cell("sid", "riscv64", "grub", ("u-boot",), source="first-stage"),
+    Cell("bookworm", "s390x", "zipl", ("ccw",), source="first-stage"),
 )

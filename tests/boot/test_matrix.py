@@ -39,13 +39,14 @@ def record(cell: Cell, firmware: str, **result: Any) -> None:
     if name is None:
         return
     row = {"suite": cell.suite, "arch": cell.arch, "loader": cell.loader, "firmware": firmware}
+    row |= {"source": cell.source}
     row |= {"build": None, "login": None, "qemu": "", "problem": None}
     row |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **result}
     with Path(name).open("a+", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         stream.seek(0)
         rows = json.loads(stream.read() or '{"cells": []}')["cells"]
-        key = ("suite", "arch", "loader", "firmware")
+        key = ("suite", "arch", "loader", "firmware", "source")
         rows = [r for r in rows if [r[k] for k in key] != [row[k] for k in key]]
         rows.append(row)
         rows.sort(key=lambda r: [r[k] for k in key])
@@ -59,16 +60,24 @@ def asked_as(suite: str) -> str:
     return dict(word.split("=") for word in words).get(suite, suite)
 
 
-def build(cell: Cell, folder: Path, password_file: Path) -> tuple[Path, float, str]:
-    """The image, seconds for it, and qemu's version."""
-    image, manifest = folder / f"{cell}.qcow2", folder / "manifest.json"
+def source(cell: Cell) -> tuple[str, ...]:
+    """What the image is built from, as options."""
     # One suite of one mirror: its pockets can be out of step for a while.
     mirror = debian.mirrors(debian.host_files()).main
     assert mirror is not None, "the host's apt has no mirror of Debian"
+    if cell.source == "suite":
+        return "--suite", asked_as(cell.suite), "--mirror", mirror
+    tarball = f"{cell.suite}-{cell.source}-{cell.arch}.tar.gz"
+    return "--tarball", str(Path(os.environ["SELFINSTALL_TEST_FIXTURES"]) / tarball)
+
+
+def build(cell: Cell, folder: Path, password_file: Path) -> tuple[Path, float, str]:
+    """The image, seconds for it, and qemu's version."""
+    image, manifest = folder / f"{cell}.qcow2", folder / "manifest.json"
     began = time.monotonic()
     done = subprocess.run(
         [
-            *SELFINSTALL, "--suite", asked_as(cell.suite), "--arch", cell.arch, "--mirror", mirror,
+            *SELFINSTALL, *source(cell), "--arch", cell.arch,
             "--bootloader", cell.loader, "-o", str(image), "--size", "4G", "--no-verify",
             "--root-password-file", str(password_file), "--manifest", str(manifest),
         ],
