@@ -61,11 +61,12 @@ def test_results(script: ModuleType, tmp_path: Path) -> None:
         "qemu": "7.2.22",
         "date": "2026-01-02",
     }
-    bad = cell | {"suite": "trixie", "login": None, "date": "2026-01-03", "problem": "a | b"}
+    bad = cell | {"suite": "trixie", "source": "first-stage", "login": None, "date": "2026-01-03", "problem": "a | b"}
     (tmp_path / "r.json").write_text(json.dumps({"cells": [bad, cell]}))
     cells = script.read_results(tmp_path / "r.json")
     text = script.page(all_arches().values(), cells)
     assert "Last run between 2026-01-02 and 2026-01-03: 1 of 2 good." in text
-    assert "| s390x | sid | zipl | ccw | 100 | 30 | 7.2.22 | 2026-01-02 | ok |" in text
-    assert "| s390x | trixie | zipl | ccw | 100 | – | 7.2.22 | 2026-01-03 | a \\| b |" in text
+    assert "| s390x | sid | `--suite` | zipl | ccw | 100 | 30 | 7.2.22 | 2026-01-02 | ok |" in text
+    where = "| s390x | trixie | `debootstrap --foreign` | zipl | ccw"
+    assert f"{where} | 100 | – | 7.2.22 | 2026-01-03 | a \\| b |" in text
     assert "has not run yet" in script.page([], [])
