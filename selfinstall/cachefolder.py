@@ -9,7 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from selfinstall.layers import store
 from selfinstall.layers.store import Store
+from selfinstall.packages import cache
+from selfinstall.scratch import sweep
 
 Kind = Literal["layers", "packages", "lists"]
 
@@ -51,6 +54,8 @@ def holdings(folder: Path) -> tuple[Holding, ...]:
 def clear(folder: Path, kinds: Iterable[Kind]) -> int:
     """Remove everything of these *kinds*; returns how many bytes on disk were freed.
 
+    What killed builds left half-written goes too.
+
     Builds that begin with a layer go on; one that installs packages may miss them.
 
     :raises OSError: the folder cannot be written to.
@@ -65,6 +70,8 @@ def clear(folder: Path, kinds: Iterable[Kind]) -> int:
         for name in KINDS[kind]:
             for path in _entries(folder / name):
                 _remove(path)
+    for prefix in (store.TEMPORARY, cache.TEMPORARY):
+        sweep(folder / "tmp", prefix)
     return freed
 
 
@@ -87,9 +94,9 @@ def _layers(folder: Path) -> Iterator[Holding]:
 def _clear_layers(folder: Path) -> None:
     if not (folder / "layers").is_dir():
         return
-    store = Store(folder)
-    for kept in store.kept():
-        store.drop(kept.key)
+    layers = Store(folder)
+    for kept in layers.kept():
+        layers.drop(kept.key)
     for path in _entries(folder / "layers"):
         _remove(path)
 

@@ -55,6 +55,7 @@ class GuestFailed(SelfinstallError):
     :param hook: the hook that failed, None when the guest died outside one.
     :param last_words: the last lines of the console.
     :param log: the console's log file, None when it was not kept.
+    :param versions: of what did the work, for people; None when nobody told.
     """
 
     exit_status = 5
@@ -67,11 +68,13 @@ class GuestFailed(SelfinstallError):
         hook: str | None = None,
         last_words: tuple[str, ...] = (),
         log: Path | None = None,
+        versions: str | None = None,
     ) -> None:
         super().__init__(message, hint)
         self.hook = hook
         self.last_words = last_words
         self.log = log
+        self.versions = versions
 
 
 class GuestHung(GuestFailed):

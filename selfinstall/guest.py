@@ -349,6 +349,7 @@ def run(
     arch: Arch,
     assembled: Assembled,
     log: Path,
+    head: bytes,
     layers: Layers,
     fresh: Callable[[], None],
     on_event: OnEvent,
@@ -356,6 +357,7 @@ def run(
     """Boot the assembled guest and wait for its verdict.
 
     :param log: where the console goes.
+    :param head: what the log begins with.
     :param layers: whose disk the guest gets.
     :param fresh: makes that disk what the guest shall find.
     :raises HostError: qemu is missing or too old.
@@ -385,6 +387,7 @@ def run(
         wanted=request.accel,
         stall=request.stall,
         log=log,
+        head=head,
         hooks=plan.hooks,
         cache=folder_or(request.cache, log.parent),
         on_event=on_event,

@@ -6,17 +6,19 @@ import contextlib
 import errno
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from selfinstall.errors import HostError
+from selfinstall.scratch import private_folder
 
 #: sfdisk and mkfs.vfat live there, and Debian leaves these folders out of ordinary users' PATH.
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 #: How a write says that there is no room: disk, quota, file-size limit.
 NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+#: How the names of temporary folders begin.
+WORKSPACE = "selfinstall-work-"
 
 
 def search_path() -> str:
@@ -38,29 +40,34 @@ def require_program(name: str, package: str) -> Path:
     return found
 
 
+def bound(command: Sequence[str]) -> tuple[str, ...]:
+    """*command*, to be killed when the thread that starts it dies, whatever kills that."""
+    setpriv = require_program("setpriv", "util-linux")
+    return (str(setpriv), "--pdeathsig", "KILL", "--", *command)
+
+
 def temporary_folder() -> Path:
     """Where temporary files go: TMPDIR, else /var/tmp, since /tmp is often memory (FHS 5.15)."""
     return Path(os.environ.get("TMPDIR") or "/var/tmp").absolute()
 
 
 @contextlib.contextmanager
-def workspace() -> Iterator[Path]:
-    """A private folder for what is temporary (mkdtemp makes it 0700), gone afterwards.
+def workspace(parent: Path | None = None) -> Iterator[Path]:
+    """A private folder for what is temporary, gone afterwards.
 
+    :param parent: where; None for :func:`temporary_folder`.
     :raises HostError: it cannot be made.
     """
-    parent = temporary_folder()
-    try:
-        folder = tempfile.TemporaryDirectory(
-            prefix="selfinstall-", dir=parent, ignore_cleanup_errors=True
-        )
-    except OSError as error:
-        raise HostError(
-            f"cannot make a temporary folder in {parent}: {error.strerror}",
-            "set TMPDIR to a folder that you can write to",
-        ) from None
-    with folder as name:
-        yield Path(name)
+    parent = parent or temporary_folder()
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(private_folder(parent, WORKSPACE))
+        except OSError as error:
+            raise HostError(
+                f"cannot make a temporary folder in {parent}: {error.strerror}",
+                "set TMPDIR to a folder that you can write to",
+            ) from None
+        yield folder
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from selfinstall import arch as arches
-from selfinstall import guest, manifest, plan, stage, suite
+from selfinstall import guest, invocation, manifest, plan, stage, suite
 from selfinstall.adapt import base as images
 from selfinstall.adapt import planning as adapting
 from selfinstall.adapt.base import Base
@@ -32,7 +32,7 @@ from selfinstall.inputs import Inputs, read_inputs
 from selfinstall.layers.session import Layers
 from selfinstall.layers.store import DEFAULT_LIMIT, Store
 from selfinstall.packages.aptroot import AptRoot
-from selfinstall.packages.cache import Cache, default_folder
+from selfinstall.packages.cache import Cache, check_folder, default_folder
 from selfinstall.packages.fetch import fetch
 from selfinstall.packages.resolution import Fetched, Resolution
 from selfinstall.packages.resolve import resolve
@@ -107,7 +107,7 @@ def make_plan(request: Request, on_event: OnEvent = ignore) -> Plan:
     """
     request = _checked(request)
     with workspace() as work:
-        request = _with_cache(request, work)
+        request = _with_cache(request, work, on_event)
         return _prepare(request, read_inputs(request), work, Clock(on_event), None).plan
 
 
@@ -127,7 +127,7 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
     inputs = read_inputs(request)
     output = plan.output_path(request)
     with unfinished(output, private=inputs.private) as image, workspace() as work, room_in(work):
-        request = _with_cache(request, work)
+        request = _with_cache(request, work, on_event)
         disk = image if request.format == "raw" else work / "disk.raw"
         layers = Layers(_store(request, clock), disk, work, on_event)
         with layers.opened():
@@ -169,9 +169,23 @@ def _checked(request: Request) -> Request:
     return suite.settled(request)
 
 
-def _with_cache(request: Request, work: Path) -> Request:
-    """*request*, whose cache is a new folder when it is to know nothing of other builds."""
-    return request if request.use_cache else dataclasses.replace(request, cache=work / "cache")
+def _with_cache(request: Request, work: Path, on_event: OnEvent) -> Request:
+    """*request*, whose cache is a new folder when it is to know nothing of other builds.
+
+    So it is when there is no place for the user's own (a home that cannot be written); one
+    that was named has to be usable.
+    """
+    apart = dataclasses.replace(request, use_cache=False, cache=work / "cache")
+    if not request.use_cache:
+        return apart
+    if request.cache is None:
+        try:
+            check_folder()
+        except HostError as error:
+            message = f"{error.message}; nothing is kept for later builds"
+            on_event(Event("warning", "cache", message=message))
+            return apart
+    return request
 
 
 def _store(request: Request, clock: Clock) -> Store | None:
@@ -370,12 +384,16 @@ def _run_guest(
                 layers.assembled,
             )
     log = request.log or work / "console.log"
+    versions = invocation.versions(find_emulator(arch, request.qemu).version)
+    head = invocation.head(request.invocation, versions)
     try:
         with clock.step("guest"):
             fresh = _fresh(prepared, layers, clock)
-            report = guest.run(request, made, arch, machine, log, layers, fresh, clock.on_event)
+            report = guest.run(
+                request, made, arch, machine, log, head, layers, fresh, clock.on_event
+            )
     except GuestFailed as error:
-        error.log = _keep_log(log, request)
+        error.log, error.versions = _keep_log(log, request), versions
         raise
     clock.seconds.update(report.hooks)
     for path in machine.files:
@@ -413,6 +431,10 @@ def _verify(
         return ()
     log = request.log or work / "verify.log"
     emulator = find_emulator(prepared.arch, request.qemu)
+    versions = invocation.versions(emulator.version)
+    if request.log is None:
+        # Else the boots' consoles follow what the build wrote.
+        log.write_bytes(invocation.head(request.invocation, versions))
     rows = prepared.plan.firmwares
     try:
         return verify(
@@ -428,7 +450,7 @@ def _verify(
             on_event=clock.on_event,
         )
     except GuestFailed as error:
-        error.log = _keep_log(log, request)
+        error.log, error.versions = _keep_log(log, request), versions
         raise
 
 

@@ -82,6 +82,8 @@ class Request:
     :param log: where to keep the guest's console; None for beside nothing, kept on failure.
     :param cache: the cache's folder; None for ``$XDG_CACHE_HOME/selfinstall``.
     :param use_cache: whether what other builds left there may be used, and anything be left.
+    :param invocation: a line for a shell that asks for the same, for the log's head; None when
+        there is none.
     :param layers_limit: bytes that layers may take in the cache; None for 10 GiB, 0 for none.
     """
 
@@ -128,3 +130,4 @@ class Request:
     cache: Path | None = None
     use_cache: bool = True
     layers_limit: int | None = None
+    invocation: str | None = None

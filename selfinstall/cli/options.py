@@ -624,6 +624,14 @@ VIRT_SSH = Verb(
     ),
 )
 
+REPORT = Verb(
+    name="report",
+    summary="Print a report of a failed build: its log, how to do it again, this host; no secrets.",
+    file="LOG",
+    file_help="The log that the error named.",
+    groups=(_OUTPUT_DOCUMENT,),
+)
+
 VERBS: dict[str, Verb] = {
-    verb.name: verb for verb in (BOOT, VERIFY, EXPORT, INSPECT, CACHE_VERB, ARCHES, DOCTOR)
+    verb.name: verb for verb in (BOOT, VERIFY, EXPORT, INSPECT, CACHE_VERB, REPORT, ARCHES, DOCTOR)
 }

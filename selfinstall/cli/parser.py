@@ -22,10 +22,12 @@ class Command:
     :param verb: the verb, :data:`selfinstall.cli.options.BUILD` when none was named.
     :param given: the values of the options that were given, by their ``dest``;
         the verb's file is ``file``.
+    :param words: the command line itself, without the program's name.
     """
 
     verb: Verb
     given: dict[str, Any]
+    words: tuple[str, ...] = ()
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value of one option, *default* when it was not given."""
@@ -107,6 +109,7 @@ def parse(arguments: Sequence[str]) -> Command:
     """
     verb = VERBS.get(arguments[0], BUILD) if arguments else BUILD
     command = read(verb, arguments if verb is BUILD else arguments[1:])
+    command = dataclasses.replace(command, words=tuple(arguments))
     if command.get("help") or command.get("version"):
         return command
     if verb is BUILD and not {"tarball", "suite", "from_image"} & command.given.keys():

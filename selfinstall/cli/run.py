@@ -15,6 +15,7 @@ from selfinstall.cli.signals import interruptible
 from selfinstall.cli.streams import OutputClosed, printable, put
 from selfinstall.errors import GuestFailed, HostError, Interrupted, SelfinstallError
 from selfinstall.host import NO_ROOM
+from selfinstall.invocation import command_line, here
 from selfinstall.version import VERSION
 
 #: EX_SOFTWARE of sysexits.h.
@@ -44,13 +45,17 @@ def _tell(*lines: str) -> None:
             put(sys.stderr, line)
 
 
-def _report(error: SelfinstallError) -> int:
-    """Print *error* as lines; its exit status."""
+def _report(error: SelfinstallError, words: Sequence[str] = ()) -> int:
+    """Print *error* of the command line *words* as lines; its exit status."""
     lines = [f"selfinstall: error: {printable(error.message)}"]
     if isinstance(error, GuestFailed):
         lines += [f"    {printable(line)}" for line in error.last_words]
         if error.log is not None:
             lines.append(f"selfinstall: log: {printable(str(error.log))}")
+        if error.versions is not None and words:
+            again = command_line(words, here(), os.environ)
+            lines.append(f"selfinstall: again: {printable(again)}")
+            lines.append(f"selfinstall: with: {printable(error.versions)}")
     if error.hint:
         lines.append(f"selfinstall: hint: {printable(error.hint)}")
     _tell(*lines)
@@ -87,8 +92,10 @@ def _perform(command: Command) -> int:
 
 def _guarded(read: Callable[[], Command], perform: Callable[[Command], int]) -> int:
     trace = os.environ.get("SELFINSTALL_DEBUG", "") not in ("", "0")
+    words: tuple[str, ...] = ()
     try:
         command = read()
+        words = command.words
         trace = trace or command.get("verbose", 0) > 1
         if command.get("help"):
             put(sys.stdout, help.text(command.verb))
@@ -98,7 +105,7 @@ def _guarded(read: Callable[[], Command], perform: Callable[[Command], int]) -> 
             return 0
         return perform(command)
     except SelfinstallError as error:
-        return _report(error)
+        return _report(error, words)
     except OutputClosed:
         return NOBODY_READS
     except KeyboardInterrupt:

@@ -24,6 +24,7 @@ from selfinstall.cli.terminal import Plain, view
 from selfinstall.cli.wording import duration, size
 from selfinstall.errors import HostError, InputError, SelfinstallError, UsageError
 from selfinstall.events import Event, OnEvent, ignore
+from selfinstall.invocation import command_line, here
 from selfinstall.request import STDIN, SUFFIXES, Request
 
 
@@ -97,7 +98,8 @@ def build(command: Command) -> int:
     from selfinstall.pipeline import build as build_image
     from selfinstall.pipeline import make_plan
 
-    request = to_request(command.given)
+    again = command_line(command.words, here(), os.environ)
+    request = dataclasses.replace(to_request(command.given), invocation=again)
     if command.get("dry_run"):
         with _quiet_events(command) as on_event:
             plan = make_plan(request, on_event)
@@ -303,6 +305,16 @@ def doctor(command: Command) -> int:
     return HostError.exit_status if lacking else 0
 
 
+def report(command: Command) -> int:
+    """Print what is needed to look into a failure."""
+    from selfinstall.cli import report as reports
+    from selfinstall.cli.holdings import to_json
+
+    told = reports.make(command.get("file"))
+    put(sys.stdout, to_json(told) if command.get("json") else reports.to_text(told))
+    return 0
+
+
 VERBS: dict[str, Callable[[Command], int]] = {
     "build": build,
     "boot": boot,
@@ -310,6 +322,7 @@ VERBS: dict[str, Callable[[Command], int]] = {
     "export": export,
     "inspect": inspect,
     "cache": cache,
+    "report": report,
     "arches": arches,
     "doctor": doctor,
 }

@@ -20,22 +20,20 @@ import dataclasses
 import errno
 import json
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from selfinstall.layers import sparse
+from selfinstall.scratch import private_folder, sweep
 
 #: Bytes on disk that layers may take together, without ``--layers-limit``.
 DEFAULT_LIMIT = 10 << 30
 RECORD = "record.json"
 FILES = ("disk", "kernel", "initramfs")
 _LARGEST_RECORD = 1 << 20
-#: Seconds after which the leftovers of a killed build may go.
-LEFTOVER_AGE = 24 * 3600
+#: How the names of what is being written or removed begin.
+TEMPORARY = "layer-"
 
 
 class Damaged(Exception):
@@ -111,6 +109,7 @@ class Store:
         self._limit = limit
         for path in (self._layers, self._tmp):
             path.mkdir(parents=True, exist_ok=True)
+        sweep(self._tmp, TEMPORARY)
         # Whoever may not read a tarball may not read what was made of it.
         self._layers.chmod(0o700)
 
@@ -143,10 +142,8 @@ class Store:
     @contextlib.contextmanager
     def making(self) -> Iterator[Path]:
         """A folder for a layer that is being made; gone afterwards unless :meth:`add` took it."""
-        with tempfile.TemporaryDirectory(
-            prefix="layer-", dir=self._tmp, ignore_cleanup_errors=True
-        ) as name:
-            folder = Path(name) / "new"
+        with private_folder(self._tmp, TEMPORARY) as parent:
+            folder = parent / "new"
             folder.mkdir()
             yield folder
 
@@ -190,16 +187,12 @@ class Store:
         return tuple(sorted(found, key=lambda kept: -kept.used))
 
     def trim(self) -> None:
-        """Remove what is over the limit, and what killed builds left."""
+        """Remove what is over the limit."""
         total = 0
         for layer in self.kept():
             total += layer.size
             if total > self._limit:
                 self.drop(layer.key)
-        for path in self._tmp.glob("layer-*"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > LEFTOVER_AGE:
-                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _open_in(folder: int, name: str) -> BinaryIO:

@@ -27,9 +27,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from selfinstall.errors import HostError
+from selfinstall.errors import HostError, InputError
 from selfinstall.host import NO_ROOM, room_in
 from selfinstall.packages import deb
+from selfinstall.scratch import private_folder, sweep
 
 #: Bytes of packages that are kept, original and repacked together.
 DEFAULT_LIMIT = 8 << 30
@@ -37,10 +38,12 @@ DEFAULT_LIMIT = 8 << 30
 MAXIMUM_LISTS = 8
 #: Decisions of apt's that are kept; each takes some KiB.
 MAXIMUM_DECISIONS = 256
-#: Seconds after which the leftovers of a killed build may go.
+#: Seconds after which the leftovers of a killed build may go on a file system without locks.
 LEFTOVER_AGE = 24 * 3600
 #: Seconds during which a used entry may still be in some build's hands.
 IN_USE_AGE = 6 * 3600
+#: How the names of what is being written begin.
+TEMPORARY = "new-"
 FORMAT = 1
 #: The way out of a full disk.
 MOVE_CACHE = "make room there, or set XDG_CACHE_HOME to another folder"
@@ -68,6 +71,30 @@ def default_folder(environment: Mapping[str, str]) -> Path:
             "set XDG_CACHE_HOME to a folder that you can write to",
         )
     return home / ".cache" / "selfinstall"
+
+
+def check_folder() -> None:
+    """See that the user's cache folder can be made and written to.
+
+    :raises HostError: it cannot.
+    """
+    folder = default_folder(os.environ)
+    with _usable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+@contextlib.contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """Turns what goes wrong in *folder* into the :class:`HostError` that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise HostError(
+            f"the cache folder {folder} cannot be used: {error.strerror}",
+            "set XDG_CACHE_HOME to a folder that you can write to",
+        ) from error
 
 
 def folder_or(given: Path | None, other: Path) -> Path:
@@ -107,27 +134,21 @@ class Cache:
     def __init__(self, folder: Path | None = None, *, limit: int = DEFAULT_LIMIT) -> None:
         self.folder = default_folder(os.environ) if folder is None else folder.absolute()
         self._limit = limit
-        try:
+        with _usable(self.folder):
             for name in ("debs", "repacked", "derived", "lists", "decided", "tmp"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder / "tmp"):
                 pass
-        except OSError as error:
-            raise HostError(
-                f"the cache folder {self.folder} cannot be used: {error.strerror}",
-                "set XDG_CACHE_HOME to a folder that you can write to",
-            ) from error
+            sweep(self.folder / "tmp", TEMPORARY)
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[Path]:
         """A folder on the cache's file system, removed afterwards."""
         with (
             room_in(self.folder, MOVE_CACHE),
-            tempfile.TemporaryDirectory(
-                dir=self.folder / "tmp", ignore_cleanup_errors=True
-            ) as folder,
+            private_folder(self.folder / "tmp", TEMPORARY) as folder,
         ):
-            yield Path(folder)
+            yield folder
 
     def deb(self, sha256: str) -> Path | None:
         """The .deb with that hash, its content verified, or None; a damaged one is removed."""
@@ -155,18 +176,13 @@ class Cache:
         path, record = self._repacked_paths(sha256)
         try:
             facts = json.loads(record.read_text())
-            good = facts["format"] == FORMAT and sha256_of(path) == facts["sha256"]
-            place = RepackedDeb(
-                path=path,
-                data_offset=int(facts["data_offset"]),
-                data_size=int(facts["data_size"]),
-            )
-        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
-            return None
-        if not good:
+            if facts["format"] != FORMAT or sha256_of(path) != facts["sha256"]:
+                return None
+            place = deb.place(path)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError, InputError):
             return None
         _touch(record)
-        return place
+        return RepackedDeb(path=path, data_offset=place.data_offset, data_size=place.data_size)
 
     def repack(self, source: Path, sha256: str) -> RepackedDeb:
         """Make and keep the repacked form of the .deb at *source*, which has that hash.
@@ -179,12 +195,7 @@ class Cache:
             temporary = folder / path.name
             with temporary.open("xb") as stream:
                 place = deb.repack(source, stream)
-            facts = {
-                "format": FORMAT,
-                "sha256": sha256_of(temporary),
-                "data_offset": place.data_offset,
-                "data_size": place.data_size,
-            }
+            facts = {"format": FORMAT, "sha256": sha256_of(temporary)}
             (folder / record.name).write_text(json.dumps(facts))
             # Equal input gives equal bytes, so it does not matter who comes last.
             temporary.replace(path)

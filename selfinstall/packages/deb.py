@@ -301,6 +301,16 @@ def repack(source: Path, target: BinaryIO) -> Repacked:
     return place
 
 
+def place(path: Path) -> Repacked:
+    """Where in the repacked .deb at *path* its ``data.tar`` is.
+
+    :raises InputError: when it is no .deb or is damaged.
+    """
+    with path.open("rb") as stream:
+        data = _find(members(stream, str(path)), "data.tar")
+    return Repacked(data.offset, data.size)
+
+
 class _OutputError(Exception):
     """The target could not be written (as against: the source could not be read)."""
 

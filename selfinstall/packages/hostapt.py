@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from selfinstall.errors import HostError
+from selfinstall.host import bound
 from selfinstall.packages import proxy as proxies
 
 #: Settings of the host's that say how to reach mirrors are taken over, not these: what
@@ -133,7 +134,8 @@ def started(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """*argv* running in *folder* without input; whatever is left of it at the end is killed."""
     with subprocess.Popen(
-        argv,
+        # apt's helpers end when nobody speaks to them any more.
+        bound(argv),
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,

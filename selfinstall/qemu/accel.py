@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +22,7 @@ from selfinstall.errors import HostError
 from selfinstall.events import Event, OnEvent
 from selfinstall.qemu.argv import AccelName
 from selfinstall.qemu.emulator import Emulator
+from selfinstall.scratch import private_folder
 
 T = TypeVar("T")
 
@@ -121,13 +121,10 @@ class Memory:
 
     def _write(self, known: dict[str, dict[str, Any]]) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._file.parent, prefix=".accel-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(known, stream, indent=1)
-            Path(name).replace(self._file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with private_folder(self._file.parent, ".accel-") as folder:
+            new = folder / self._file.name
+            new.write_text(json.dumps(known, indent=1), encoding="utf-8")
+            new.replace(self._file)
 
 
 def memory(folder: Path, arch: Arch, emulator: Emulator) -> Memory:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from selfinstall.arch import Arch, Firmware, FirmwareFiles
-from selfinstall.errors import HostError
+from selfinstall.host import workspace
 from selfinstall.image.export import Exported
 from selfinstall.qemu import firmware as firmwares
 from selfinstall.qemu.argv import AccelName, Drive, Machine, Network, Share
@@ -34,8 +33,8 @@ class Boot:
     :param seed: a further disk that is only read, for cloud-init.
     :param write: what the guest writes stays in the image; without, it goes to an overlay
         that is thrown away and the image is opened for reading only.
-    :param scratch: the folder for the overlay and the firmware's variables, None for the
-        system's temporary folder.
+    :param scratch: the folder for the overlay and the firmware's variables, None for where
+        temporary files go.
     """
 
     arch: Arch
@@ -61,11 +60,7 @@ def machine(boot: Boot, accel: AccelName) -> Iterator[Machine]:
     :raises InputError: the image cannot be used.
     """
     with contextlib.ExitStack() as stack:
-        try:
-            temporary = tempfile.TemporaryDirectory(prefix="selfinstall-boot-", dir=boot.scratch)
-        except OSError as error:
-            raise HostError(f"cannot make a temporary folder: {error}") from error
-        folder = Path(stack.enter_context(temporary))
+        folder = stack.enter_context(workspace(boot.scratch))
         image = boot.image.absolute()
         if boot.write:
             drive = Drive(path=image, format=boot.format, serial=SERIAL, cache="writeback")

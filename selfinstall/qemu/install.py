@@ -14,8 +14,9 @@ from selfinstall.qemu.accel import Try, nothing
 from selfinstall.qemu.answers import ANSWERS, Answers, OnAsk
 from selfinstall.qemu.argv import EVENTS, MANIFEST, AccelName, Channel, Machine
 from selfinstall.qemu.messages import Decoder, Question, TooManyMessages
+from selfinstall.qemu.oops import Oops
 from selfinstall.qemu.session import start
-from selfinstall.qemu.supervise import Log, Supervisor, open_log, panic
+from selfinstall.qemu.supervise import Log, Supervisor, open_log
 
 CHANNELS = (Channel(name=EVENTS), Channel(name=MANIFEST))
 LARGEST_MANIFEST = 16 << 20
@@ -50,6 +51,7 @@ def run_installer(
     wanted: request.Accel,
     stall: float | None,
     log: Path,
+    head: bytes = b"",
     hooks: tuple[str, ...],
     cache: Path,
     on_event: OnEvent,
@@ -66,6 +68,7 @@ def run_installer(
     :param wanted: the accelerator asked for.
     :param stall: seconds of silence after which the guest is hung; None for the accelerator's.
     :param log: the console's log, written anew.
+    :param head: what the log begins with.
     :param hooks: what must have ended for a good verdict to be believed.
     :param cache: the folder where it is remembered whether KVM works here.
     :param fresh: called before each attempt: makes the disks what the guest shall find.
@@ -75,7 +78,7 @@ def run_installer(
     :raises HostError: qemu, KVM, memory or disk space of the host.
     """
     first = machine_for("tcg")
-    with open_log(log) as kept:
+    with open_log(log, head) as kept:
         return accel.run(
             wanted,
             arch=first.arch,
@@ -137,7 +140,7 @@ class _Guest:
         self._hook: str | None = None
         self._verdict: Event | None = None
         self._verdict_at = 0.0
-        self._panic: str | None = None
+        self._oops = Oops()
         self._starved = False
 
     def run(self) -> None:
@@ -146,7 +149,7 @@ class _Guest:
         while supervisor.exit is None:
             lines, said = supervisor.step()
             for line in lines:
-                self._panic = self._panic or panic(line)
+                self._oops.hear(line)
                 self._starved |= "Out of memory: Killed" in line
             for name, data in said:
                 self._hear(name, data)
@@ -224,16 +227,16 @@ class _Guest:
             hook = verdict.step if verdict.step in self._hooks else self._hook
             said = verdict.message or "no reason given"
             raise self._failure(f"{verdict.step} failed: {said}", hook)
-        if self._panic:
-            raise self._failure(f"its kernel panicked after its verdict: {self._panic}")
+        if self._oops.panic is not None:
+            raise self._failure(f"its kernel panicked after its verdict: {self._oops}")
         missing = [hook for hook in self._hooks if hook not in self.ended]
         if missing:
             raise self._failure(f"it claims success, but {missing[0]} did not end", missing[0])
 
     def _without_verdict(self) -> GuestFailed:
         where = f" in {self._hook}" if self._hook else ""
-        if self._panic:
-            return self._failure(f"its kernel panicked{where}: {self._panic}")
+        if self._oops.panic is not None:
+            return self._failure(f"its kernel panicked{where}: {self._oops}")
         ways = {"guest-reset": "it restarted", "guest-shutdown": "it powered off"}
         ended = ways.get(self._supervisor.qmp.shutdown or "", "it ended")
         return self._failure(f"{ended}{where} without a verdict")

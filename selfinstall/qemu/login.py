@@ -13,6 +13,7 @@ from selfinstall.qemu import accel
 from selfinstall.qemu.accel import Try
 from selfinstall.qemu.argv import AccelName
 from selfinstall.qemu.boot import Boot, machine
+from selfinstall.qemu.oops import Oops
 from selfinstall.qemu.session import start
 from selfinstall.qemu.supervise import Log, Supervisor, open_log
 
@@ -149,10 +150,13 @@ def _attempt(
 
 def _watch(supervisor: Supervisor, firmware: str) -> None:
     """Return when the system is up."""
+    oops = Oops()
     while True:
         lines, said = supervisor.step()
         if any(name == CANCEL for name, _ in said):
             raise Cancelled
+        for line in lines:
+            oops.hear(line)
         for line in (*lines, supervisor.console.partial):
             if shows_life(line):
                 supervisor.lives()
@@ -161,6 +165,7 @@ def _watch(supervisor: Supervisor, firmware: str) -> None:
             if (reason := dead_end(line)) is not None:
                 if reason == _PANIC:
                     supervisor.doubt(line.strip())
+                    reason = f"{reason}: {oops}" if oops.panic is not None else reason
                 raise _failure(supervisor, firmware, reason)
         try:
             supervisor.judge()

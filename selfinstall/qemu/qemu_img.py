@@ -16,6 +16,7 @@ from typing import Any
 
 from selfinstall.errors import HostError, InputError, SelfinstallError
 from selfinstall.events import Event, OnEvent, ignore
+from selfinstall.host import bound, temporary_folder
 
 #: Bytes of an answer that are read; ``info`` of a sane image takes one or two KiB.
 LARGEST_ANSWER = 1 << 20
@@ -157,10 +158,10 @@ def _run(words: Sequence[str], path: Path, report: Callable[[bytes], None] | Non
     if program is None:
         raise HostError("qemu-img is missing", "sudo apt install qemu-utils")
     answer = bytearray()
-    with tempfile.TemporaryFile() as complaints:
+    with tempfile.TemporaryFile(dir=temporary_folder()) as complaints:
         try:
             process = subprocess.Popen(
-                (program, *words),
+                bound((program, *words)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=complaints,

@@ -6,13 +6,13 @@ import contextlib
 import dataclasses
 import os
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 
 from selfinstall.errors import HostError
+from selfinstall.host import bound
 from selfinstall.qemu.argv import Channel, Machine, argv
 
 CONSOLE = "console"
@@ -186,9 +186,6 @@ def start(machine: Machine) -> Iterator[Session]:
     :param machine: its console, QMP and channel sockets are made here; those given are ignored.
     :raises HostError: qemu or setpriv cannot be started.
     """
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        raise HostError("setpriv is missing", "sudo apt install util-linux")
     names = (CONSOLE, QMP, *(channel.name for channel in machine.channels))
     with contextlib.ExitStack() as stack:
         ours: dict[str, socket.socket] = {}
@@ -205,7 +202,7 @@ def start(machine: Machine) -> Iterator[Session]:
                 channels=tuple(Channel(c.name, theirs[c.name].fileno()) for c in machine.channels),
             )
         )
-        process = _spawn((setpriv, "--pdeathsig", "KILL", "--", *command), theirs)
+        process = _spawn(bound(command), theirs)
         session = Session(process, ours)
         try:
             for there in theirs.values():

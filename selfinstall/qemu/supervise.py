@@ -20,6 +20,7 @@ from selfinstall.qemu.accel import NoSignOfLife, Try
 from selfinstall.qemu.argv import Drive, Machine, pasteable
 from selfinstall.qemu.console import Console
 from selfinstall.qemu.messages import printable
+from selfinstall.qemu.oops import panic
 from selfinstall.qemu.qmp import ASK_PORTS, POLL, QUIT, Qmp
 from selfinstall.qemu.session import Exit, Session
 from selfinstall.qemu.watchdog import LIMITS, Watchdog
@@ -30,7 +31,6 @@ INTERVAL = 2.0
 LARGEST_LOG = 64 << 20
 #: Bytes of qemu's own complaints that are looked at; the first say most.
 _STDERR = 16 << 10
-_PANIC = re.compile(r"Kernel panic - not syncing:([^\n]*)")
 _PREFIX = re.compile(r"^\S*qemu\S*: (?:error: )?")
 
 
@@ -60,20 +60,19 @@ class Log:
 
 
 @contextlib.contextmanager
-def open_log(path: Path) -> Iterator[Log]:
-    """A new log at *path*, replacing what was there; :class:`HostError` when it cannot be."""
+def open_log(path: Path, head: bytes = b"") -> Iterator[Log]:
+    """A new log at *path*, replacing what was there; :class:`HostError` when it cannot be.
+
+    :param head: what it begins with.
+    """
     try:
         stream = path.open("wb", buffering=0)
     except OSError as error:
         raise HostError(f"cannot write {path}: {error.strerror}") from error
     with stream:
-        yield Log(path, stream)
-
-
-def panic(line: str) -> str | None:
-    """Why the kernel panicked, by this line of its console; None when it does not say that."""
-    found = _PANIC.search(line)
-    return found[1].strip()[:200] if found else None
+        log = Log(path, stream)
+        log.write(head)
+        yield log
 
 
 class Supervisor:

@@ -182,17 +182,6 @@ def test_what_is_larger_than_all_may_be_is_not_kept(tmp_path: Path) -> None:
     assert leftovers(kept) == []
 
 
-def test_leftovers_of_killed_builds_go(kept: Store) -> None:
-    old, new = (kept._layers.parent / "tmp" / name for name in ("layer-old", "layer-new"))
-    for path in (old, new):
-        path.mkdir()
-        (path / "disk").write_bytes(b"x")
-    then = time.time() - store.LEFTOVER_AGE - 1
-    os.utime(old, (then, then))
-    kept.trim()
-    assert leftovers(kept) == [new]
-
-
 def test_a_copy_can_be_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparse, "STRIDE", 1)
     (tmp_path / "in").write_bytes(content(b"x"))

@@ -12,8 +12,9 @@ import pytest
 from selfinstall.errors import GuestHung, HostError
 from selfinstall.qemu.accel import NoSignOfLife, Try, nothing
 from selfinstall.qemu.argv import EVENTS
+from selfinstall.qemu.oops import Oops, panic
 from selfinstall.qemu.session import CONSOLE, QMP, STDERR, Exit
-from selfinstall.qemu.supervise import Supervisor, panic
+from selfinstall.qemu.supervise import Supervisor
 from selfinstall.qemu.terminal import KEYBOARD
 
 
@@ -169,3 +170,38 @@ def test_ports_are_asked_for_once_qemu_takes_orders() -> None:
     supervisor.step()
     supervisor.step()
     assert session.posted.count(b"info usernet") == 1
+
+
+def test_a_panic_tells_how_it_began() -> None:
+    oops = Oops()
+    for line in (
+        "[    0.9] Comm: one, before anything",
+        "[    1.1] Oops: general protection fault, probably for non-canonical address 0x1",
+        "[    1.1] CPU: 0 PID: 1 Comm: swapper/0 Not tainted 6.12",
+        "[    1.1] RIP: 0010:text_poke_memcpy+0x1/0x2",
+        "[    1.2] BUG: another",
+        "[    1.2] Kernel panic - not syncing: Fatal exception in interrupt",
+        "[    1.3] Kernel panic - not syncing: another",
+    ):
+        oops.hear(line)
+    assert str(oops) == (
+        "Fatal exception in interrupt (it began with: Oops: general protection fault, probably "
+        "for non-canonical address 0x1, RIP: 0010:text_poke_memcpy+0x1/0x2, in swapper/0)"
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Internal error: Oops: 96000004 [#1] SMP",
+        "Unable to handle kernel NULL pointer dereference at virtual address 0",
+        "BUG: kernel NULL pointer dereference, address: 0",
+        "kernel BUG at mm/slub.c:1!",
+    ],
+)
+def test_how_architectures_begin(line: str) -> None:
+    oops = Oops()
+    oops.hear(f"[    1.0][    T1] {line}")
+    assert oops.panic is None
+    oops.hear("Kernel panic - not syncing: x")
+    assert str(oops) == f"x (it began with: {line})"
