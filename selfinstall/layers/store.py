@@ -120,6 +120,8 @@ class Store:
             try:
                 layer = self._open(key, stack)
             except FileNotFoundError:
+                if (self._layers / key).exists():
+                    self.drop(key)  # else it would keep a whole one from its place for ever
                 layer = None
             except (Damaged, OSError, ValueError, RecursionError):
                 self.drop(key)

@@ -159,7 +159,7 @@ def wait_for_ssh(port: int, console: Console) -> None:
 def test_a_bookworm_debootstrap_tarball_with_an_ssh_key(
     bookworm: Path, tmp_path: Path, password_file: Path, consoles: list[Console]
 ) -> None:
-    key = tmp_path / "key"
+    key = tmp_path / "ke, y 'é"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     image = tmp_path / "b.qcow2"
     selfinstall(
@@ -192,23 +192,40 @@ def test_a_bookworm_debootstrap_tarball_with_an_ssh_key(
 
 
 @pytest.mark.parametrize("format", ["vmdk", "vhdx", "vdi"])
-def test_other_formats_boot(complete: Path, tmp_path: Path, format: str) -> None:
-    """Without any network: apt would be told of a proxy that nobody answers at."""
-    image = tmp_path / f"c.{format}"
+def test_other_formats_boot(
+    complete: Path, tmp_path: Path, password_file: Path, format: str
+) -> None:
+    """Without any network: apt would be told of a proxy that nobody answers at.
+
+    And in folders whose names hold what options, shells and tools could take for their own.
+    """
+    odd = tmp_path / "a, b=c 'd\" é日 %s;$(e)#:\\,,"
+    (odd / "tmp").mkdir(parents=True)
+    tarball, password, hook = odd / "t,a r.zst", odd / "pass, wörd", odd / "ho, o'k"
+    tarball.symlink_to(complete)
+    password.write_bytes(password_file.read_bytes())
+    hook.write_text("#!/bin/sh\ntouch /root/hook-ran\n")
+    image = odd / f"c, '日.{format}"
     environment = {
         **os.environ,
         "http_proxy": "http://127.0.0.1:9",
-        "XDG_CACHE_HOME": str(tmp_path),
+        "XDG_CACHE_HOME": str(odd / "ca,che"),
+        "TMPDIR": str(odd / "tmp"),
     }
     firmware = "efi" if format == "vdi" else "bios"
     selfinstall(
-        "--tarball", complete, "-o", image, "--format", format, "--no-verify", env=environment
-    )
-    assert not (tmp_path / "selfinstall" / "debs").exists()
+        "--tarball", tarball, "-o", image, "--format", format, "--no-verify",
+        "--root-password-file", password, "--customize-hook", hook, "--log", odd / "l, og",
+        "--manifest", odd / "mani, fest", env=environment,
+    )  # fmt: skip
+    assert not (odd / "ca,che" / "selfinstall" / "debs").exists()
+    assert (odd / "l, og").read_text(errors="replace").startswith("# with: selfinstall ")
+    assert json.loads((odd / "mani, fest").read_text())["packages"]
     info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", image]))
     assert info["format"] == format
     before = image.read_bytes()[: 1 << 20], image.stat().st_mtime_ns
     selfinstall("verify", image, "--firmware", firmware, env=environment)
+    assert list((odd / "tmp").iterdir()) == []
     assert (image.read_bytes()[: 1 << 20], image.stat().st_mtime_ns) == before
 
 

@@ -230,6 +230,17 @@ def test_a_cache_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("name", [store.RECORD, *store.FILES])
+def test_a_layer_that_lacks_a_file_makes_room_for_a_whole_one(kept: Store, name: str) -> None:
+    put(kept, "a")
+    (kept._layers / "a" / name).unlink()
+    with kept.open("a") as layer:
+        assert layer is None
+    assert put(kept, "a")
+    with kept.open("a") as layer:
+        assert layer is not None
+
+
 def test_a_record_is_json(kept: Store) -> None:
     put(kept, "a")
     record = json.loads((kept._layers / "a" / store.RECORD).read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import select
 import signal
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from selfinstall import cachefolder, host, scratch
+from selfinstall import Request, cachefolder, host, pipeline, scratch
 from selfinstall.errors import HostError
+from selfinstall.events import Event
 from selfinstall.image.seal import publish, unfinished
 from selfinstall.packages import hostapt
 
@@ -183,3 +185,22 @@ with started(["sh", "-c", "echo $$ >&2; exec sleep 60"], Path("/"), os.environ, 
         process.kill()
     assert select.select([child], [], [], 10)[0] == [child]
     os.close(child)
+
+
+@pytest.mark.parametrize("home", ["/proc/none", ""])
+def test_a_home_that_cannot_be_written_costs_the_cache_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", home)
+    events: list[Event] = []
+    request = Request(tarball=Path("x"))
+    found = pipeline._with_cache(request, tmp_path, events.append)
+    assert found.cache == tmp_path / "cache" and not found.use_cache
+    assert events[0].event == "warning" and "nothing is kept" in (events[0].message or "")
+    # A folder that was named is the user's word.
+    named = dataclasses.replace(request, cache=Path("/proc/none"))
+    assert pipeline._with_cache(named, tmp_path, events.append) == named
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert pipeline._with_cache(request, tmp_path, events.append) == request
+    assert len(events) == 1

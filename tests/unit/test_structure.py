@@ -170,3 +170,20 @@ def test_no_two_test_modules_have_the_same_name() -> None:
     """pytest imports them all as top-level modules when it collects more than one folder."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+#: Where the time of day is wanted: ages and times of files.
+OF_DAY = {"packages/cache.py", "unpacking/prepare.py", "cli/holdings.py"}
+
+
+def test_durations_are_measured_by_a_clock_that_does_not_jump() -> None:
+    pattern = re.compile(
+        r"\b(time\.(time|time_ns|localtime|gmtime|ctime)|datetime\.(now|utcnow|today))\b"
+    )
+    found = {
+        str(path.relative_to(SOURCE))
+        for path in SOURCE.rglob("*.py")
+        if pattern.search(path.read_text(encoding="utf-8"))
+        or re.search(r"^from time import", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert found <= OF_DAY
