@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import test_packages_apt
 from deb_helpers import Gpg
 from harness import Table
-from test_packages_apt import Bench, Mirror, Quiet, bench, key, needs_apt  # noqa: F401
+from test_packages_apt import Bench, Mirror, Quiet
 
 from selfinstall.errors import HostError, InputError
 
-pytestmark = needs_apt
+pytestmark = test_packages_apt.needs_apt
+bench, key = test_packages_apt.bench, test_packages_apt.key
 CONTENT = {"usr/bin/x": b"program" * 30_000}
 
 
