@@ -43,7 +43,9 @@ def require_program(name: str, package: str) -> Path:
 def bound(command: Sequence[str]) -> tuple[str, ...]:
     """*command*, to be killed when the thread that starts it dies, whatever kills that."""
     setpriv = require_program("setpriv", "util-linux")
-    return (str(setpriv), "--pdeathsig", "KILL", "--", *command)
+    bind = (str(setpriv), "--pdeathsig", "KILL", "--")
+    # Who died before the kernel was asked for the signal would never be missed.
+    return (*bind, "/bin/sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid()), *command)
 
 
 def temporary_folder() -> Path:

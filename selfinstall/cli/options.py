@@ -626,7 +626,7 @@ VIRT_SSH = Verb(
 
 REPORT = Verb(
     name="report",
-    summary="Print a report of a failed build: its log, how to do it again, this host; no secrets.",
+    summary="Print a report of a failed build, without secrets, out of its log.",
     file="LOG",
     file_help="The log that the error named.",
     groups=(_OUTPUT_DOCUMENT,),

@@ -33,7 +33,7 @@ def test_without_options_a_request_has_its_defaults() -> None:
 def test_every_field_of_a_request_has_its_option() -> None:
     dests = {option.dest for option in BUILD.options}
     fields = {field.name for field in dataclasses.fields(Request)}
-    assert fields - dests == {"source_date_epoch", "unpack"}
+    assert fields - dests == {"source_date_epoch", "unpack", "invocation"}
     assert dests - fields == {"json", "quiet", "verbose", "help", "version", "dry_run"}
 
 

@@ -27,6 +27,7 @@ def bin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only folder on PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
+    (folder / "setpriv").symlink_to(shutil.which("setpriv") or "/nowhere")
     monkeypatch.setenv("PATH", str(folder))
     return folder
 
