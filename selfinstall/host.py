@@ -45,7 +45,8 @@ def bound(command: Sequence[str]) -> tuple[str, ...]:
     setpriv = require_program("setpriv", "util-linux")
     bind = (str(setpriv), "--pdeathsig", "KILL", "--")
     # Who died before the kernel was asked for the signal would never be missed.
-    return (*bind, "/bin/sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid()), *command)
+    check = ("/bin/sh", "-c", '[ "$PPID" = "$1" ] && shift && exec "$@"', "selfinstall")
+    return (*bind, *check, str(os.getpid()), *command)
 
 
 def temporary_folder() -> Path:

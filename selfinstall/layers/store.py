@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from selfinstall.layers import sparse
-from selfinstall.scratch import private_folder, sweep
+from selfinstall.scratch import is_at, private_folder, sweep
 
 #: Bytes on disk that layers may take together, without ``--layers-limit``.
 DEFAULT_LIMIT = 10 << 30
@@ -120,8 +120,6 @@ class Store:
             try:
                 layer = self._open(key, stack)
             except FileNotFoundError:
-                if (self._layers / key).exists():
-                    self.drop(key)  # else it would keep a whole one from its place for ever
                 layer = None
             except (Damaged, OSError, ValueError, RecursionError):
                 self.drop(key)
@@ -130,13 +128,19 @@ class Store:
 
     def _open(self, key: str, stack: contextlib.ExitStack) -> Layer:
         # By the folder's descriptor: another layer cannot take its place half-way.
-        folder = os.open(self._layers / key, os.O_RDONLY | os.O_DIRECTORY)
+        path = self._layers / key
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             streams = {name: stack.enter_context(_open_in(folder, name)) for name in FILES}
             with _open_in(folder, RECORD) as stream:
                 record = json.loads(stream.read(_LARGEST_RECORD))
                 with contextlib.suppress(OSError):
                     os.utime(stream.fileno())
+        except FileNotFoundError:
+            if is_at(folder, path):
+                # Not being removed: it would keep a whole one from its place for ever.
+                raise Damaged("it lacks a file") from None
+            raise
         finally:
             os.close(folder)
         return Layer(key, streams, record)
