@@ -626,6 +626,7 @@ VIRT_SSH = Verb(
 
 REPORT = Verb(
     name="report",
+    command="selfinstall report",
     summary="Print a report of a failed build, without secrets, out of its log.",
     file="LOG",
     file_help="The log that the error named.",

@@ -176,7 +176,7 @@ def test_qemu_is_killed(tmp_path: Path) -> None:
 def test_qemu_is_missing(tmp_path: Path) -> None:
     fake = FakeQemu(tmp_path, "done()")
     fake.program.unlink()
-    with pytest.raises(SelfinstallError, match="not found|No such file"):
+    with pytest.raises(SelfinstallError, match=r"not found|No such file"):
         run_installer(
             fake.machine,
             wanted="tcg",
