@@ -20,6 +20,7 @@ from elftools.elf.enums import ENUM_D_TAG
 
 from selfinstall.errors import InputError, SelfinstallError
 from selfinstall.initramfs.merged import Found, MergedTree, merged_path
+from selfinstall.rootfs.source import label
 from selfinstall.rootfs.tree import Tree
 
 PROGRAM_FOLDERS = ("usr/sbin", "usr/bin")
@@ -256,7 +257,7 @@ class _Closure:
         for word in wanted:
             interpreter = find_program(self._tree, word)
             if interpreter is None:
-                raise InputError(f"{path} needs {word}, which is missing")
+                raise InputError(f"{label(path)} needs {label(word)}, which is missing")
             self.paths.add(interpreter)
             self.add(interpreter)
 
@@ -266,7 +267,7 @@ class _Closure:
         if root.interpreter is not None:
             interpreter = self._tree.file(root.interpreter)
             if interpreter is None:
-                raise InputError(f"{program.path} needs {root.interpreter}, which is missing")
+                raise InputError(f"{label(program.path)} needs {label(root.interpreter)}, which is missing")
             self.paths.add(merged_path(root.interpreter))
         loaded: set[str] = set()
         # (object, folder for $ORIGIN, DT_RPATH folders of those that led to it)
@@ -304,7 +305,7 @@ class _Closure:
             if found is not None and self._dynamic(found).kind == kind:
                 return merged_path(place)
         raise InputError(
-            f"{program} needs the library {name}, which is missing",
+            f"{label(program)} needs the library {label(name)}, which is missing",
             "the package that holds it is not installed, or keeps it outside the default folders",
         )
 

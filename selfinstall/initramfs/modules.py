@@ -21,6 +21,7 @@ from debian.debian_support import Version
 
 from selfinstall.errors import InputError
 from selfinstall.initramfs.elf import section_bytes
+from selfinstall.rootfs.source import label
 from selfinstall.rootfs.tree import Entry, Tree
 
 #: Modules have some MB, kernels some ten; packed and unpacked they are in memory at once.
@@ -311,7 +312,7 @@ class _Closure:
         for line in self._index.info(name, "depends"):
             for needed in filter(None, line.split(",")):
                 if not self._index.knows(needed):
-                    raise InputError(f"the kernel module {name} needs {needed}, which is missing")
+                    raise InputError(f"the kernel module {name} needs {label(needed)}, which is missing")
                 self.add(needed, depth + 1)
         self.order.append(LoadModule(self._index.path(name), name))
         for alias in self._soft(name, "post"):

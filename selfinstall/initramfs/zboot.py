@@ -10,6 +10,7 @@ import struct
 
 from selfinstall.errors import InputError
 from selfinstall.initramfs.modules import decompressed
+from selfinstall.rootfs.source import label
 
 #: At byte 0 and 4; then offset and size of the payload, eight bytes, name of its compression.
 _MAGIC = (b"MZ", b"zimg")
@@ -29,5 +30,5 @@ def unpacked(image: bytes, path: str) -> bytes:
     content = decompressed(payload, f"kernel {path}")
     if content is payload:
         how = image[24:32].partition(b"\0")[0].decode("ascii", "replace")
-        raise InputError(f"the kernel {path} is packed in an unknown way: {how}")
+        raise InputError(f"the kernel {path} is packed in an unknown way: {label(how)}")
     return content

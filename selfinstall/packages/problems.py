@@ -118,7 +118,7 @@ def install_problem(output: str, suites: str) -> SelfinstallError:
         r"^Package (\S+) is a virtual package provided by:\n((?:  .*\n)+)", output, re.M
     )
     if virtual:
-        names = ", ".join(dict.fromkeys(line.split()[0] for line in virtual[2].splitlines()))
+        names = ", ".join(dict.fromkeys(re.findall(r"(?m)^  (\S+)", virtual[2])))
         return InputError(
             f"package {virtual[1]} exists only as something that others provide",
             f"name one of: {names}",

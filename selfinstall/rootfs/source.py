@@ -35,7 +35,7 @@ def shown(path: str) -> str:
     return ascii(short) if not short.isprintable() else f"'{short}'"
 
 
-def label(path: Path) -> str:
+def label(path: Path | str) -> str:
     """What messages call *path*: one printable line."""
     name = str(path)
     return name if name.isprintable() else ascii(name)

@@ -32,7 +32,7 @@ from selfinstall.image import ext4
 from selfinstall.image import inspect as images
 from selfinstall.initramfs import elf, modules, zboot
 from selfinstall.initramfs.merged import MergedTree
-from selfinstall.layers.store import Store
+from selfinstall.layers.store import Damaged, Store
 from selfinstall.packages import control, deb, keyring, order, problems, resolve, sources, target
 from selfinstall.packages.cache import Cache
 from selfinstall.packages.resolution import Fetched, Package
@@ -575,7 +575,7 @@ def _cache(data: bytes, folder: Path) -> None:
         (entry / name).write_bytes(b"")
     (entry / "record.json").write_bytes(data)
     store.kept()
-    with store.open("k") as found:
+    with store.open("k") as found, contextlib.suppress(Damaged):
         if found is not None:
             found.copy("disk", folder / "disk")
     lists, target_folder = place / "lists" / "k", folder / "lists"

@@ -29,9 +29,9 @@ from selfinstall.image import digest, export
 from selfinstall.image.export import Exported
 from selfinstall.image.inspect import inspect_image, parts_of_qcow2
 from selfinstall.image.seal import unfinished
-from selfinstall.initramfs import elf, modules, stripped
+from selfinstall.initramfs import elf, modules, stripped, zboot
 from selfinstall.inputs import read_inputs
-from selfinstall.packages import deb, keyring, sources, target
+from selfinstall.packages import deb, keyring, problems, sources, target
 from selfinstall.packages.cache import Cache
 from selfinstall.packages.resolution import installed_bytes
 from selfinstall.qemu import qemu_img as program
@@ -375,3 +375,20 @@ def test_secrets_are_in_no_argument_plan_or_manifest(tmp_path: Path) -> None:
     facts = types.SimpleNamespace(name="x", sha256="x")
     shown.append(json.dumps(manifest.make(plan, facts, report, (), None, {}), default=str))  # type: ignore[arg-type]
     assert [text for text in shown if "s3cr3t" in text] == []
+
+
+def test_names_of_strangers_in_messages_do_not_make_two_lines(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path, {"usr/bin/x": elf_program("lib\nx.so"), "usr/bin/y": b"#!/b\x1b[2J"})
+    for name in ("x", "y"):
+        with pytest.raises(InputError) as caught:
+            elf.library_closure(tree, [name], "x")
+        assert caught.value.message.isprintable()
+    image = b"MZ\0\0zimg" + struct.pack("<IIQ", 32, 4, 0) + b"g\nip\0\0\0\0" + b"abcd"
+    with pytest.raises(InputError, match="unknown way") as caught:
+        zboot.unpacked(image, "x")
+    assert caught.value.message.isprintable()
+
+
+def test_apt_s_list_of_providers_may_be_empty() -> None:
+    text = "Package x is a virtual package provided by:\n  \n"
+    assert problems.install_problem(text, "y").message
