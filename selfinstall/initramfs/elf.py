@@ -267,7 +267,9 @@ class _Closure:
         if root.interpreter is not None:
             interpreter = self._tree.file(root.interpreter)
             if interpreter is None:
-                raise InputError(f"{label(program.path)} needs {label(root.interpreter)}, which is missing")
+                raise InputError(
+                    f"{label(program.path)} needs {label(root.interpreter)}, which is missing"
+                )
             self.paths.add(merged_path(root.interpreter))
         loaded: set[str] = set()
         # (object, folder for $ORIGIN, DT_RPATH folders of those that led to it)

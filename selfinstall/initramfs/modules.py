@@ -312,7 +312,9 @@ class _Closure:
         for line in self._index.info(name, "depends"):
             for needed in filter(None, line.split(",")):
                 if not self._index.knows(needed):
-                    raise InputError(f"the kernel module {name} needs {label(needed)}, which is missing")
+                    raise InputError(
+                        f"the kernel module {name} needs {label(needed)}, which is missing"
+                    )
                 self.add(needed, depth + 1)
         self.order.append(LoadModule(self._index.path(name), name))
         for alias in self._soft(name, "post"):

@@ -143,7 +143,7 @@ def test_every_test_that_the_security_document_names_exists() -> None:
         for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
     }
     assert named and named - there == set()
-    for line in text.splitlines():
+    for line in text.partition("## Fuzzing")[0].splitlines():
         if line.startswith("| ") and "what holds" not in line:
             assert re.search(r"`test_\w+` \|$", line), f"nothing shows this: {line}"
 
