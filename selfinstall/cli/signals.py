@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
 from selfinstall.errors import Interrupted
@@ -16,24 +16,26 @@ if TYPE_CHECKING:
     # The type of the hook's argument exists for type checkers only.
     from sys import UnraisableHookArgs
 
-#: Seconds until a lost signal is sent again.
+#: Seconds until a lost signal is sent again, and then each time.
 _AGAIN = 0.02
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def _nothing(signum: int, frame: FrameType | None) -> None:
-    """Further signals do not disturb the clean-up.
-
-    A function and not SIG_IGN, because programs that are started then would
-    inherit that and survive their own termination.
-    """
+def _within(frame: FrameType | None, code: CodeType) -> bool:
+    """Whether *code* runs in *frame*, or in one that waits for it."""
+    while frame is not None:
+        if frame.f_code is code:
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Within it, the first of :data:`SIGNALS` raises :class:`Interrupted` in the main thread.
 
-    Further ones are ignored until the context ends.  Signals that were
+    Further ones do nothing until the context ends: not SIG_IGN, because programs that are
+    started then would inherit that and survive their own termination.  Signals that were
     ignored before (nohup, background jobs) stay ignored.  Outside the main
     thread this does nothing.
     """
@@ -43,31 +45,42 @@ def interruptible() -> Iterator[None]:
     before = {s: signal.getsignal(s) for s in SIGNALS}
     ours = [s for s, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     hook = sys.unraisablehook
+    main = threading.main_thread().ident
+    assert main is not None
+    armed, ended = True, threading.Event()
+    threads: list[threading.Thread] = []
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        for one in ours:
-            signal.signal(one, _nothing)
-        raise Interrupted(signum)
+        # An exception out of the hook below would be lost, as one out of a finalizer.
+        nonlocal armed
+        if armed and not _within(frame, unraisable.__code__):
+            armed = False
+            raise Interrupted(signum)
 
-    def arm() -> None:
-        for one in ours:
-            signal.signal(one, interrupt)
+    def again(signum: int) -> None:
+        while armed and not ended.wait(_AGAIN):
+            signal.pthread_kill(main, signum)
 
     def unraisable(args: UnraisableHookArgs) -> None:
-        # The signal came while a finalizer ran, which swallows exceptions: say it again, when
-        # the finalizer has ended, and to the main thread, whose waiting it must end.
+        nonlocal armed
+        # The signal came while a finalizer ran, which swallows exceptions: say it again until
+        # one gets through, and to the main thread, whose waiting it must end.
         if isinstance(args.exc_value, Interrupted):
-            arm()
-            again = (threading.main_thread().ident, args.exc_value.signum)
-            threading.Timer(_AGAIN, signal.pthread_kill, again).start()
+            armed = True
+            threads.append(threading.Thread(target=again, args=(args.exc_value.signum,)))
+            threads[-1].start()
         else:
             hook(args)
 
-    arm()
+    for one in ours:
+        signal.signal(one, interrupt)
     sys.unraisablehook = unraisable
     try:
         yield
     finally:
         sys.unraisablehook = hook
+        ended.set()
+        for thread in threads:
+            thread.join()
         for one in ours:
             signal.signal(one, before[one])

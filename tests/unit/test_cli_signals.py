@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -98,6 +99,35 @@ def test_a_signal_in_a_finalizer_is_not_lost() -> None:
         victim = Finalized()
         del victim
         threading.Event().wait(10)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.1])
+def test_a_signal_while_the_first_is_taken_out_of_a_finalizer_is_not_lost(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a busy host: the thread that says it again is quicker than the one that started it."""
+
+    start = threading.Thread.start
+
+    def busy(thread: threading.Thread) -> None:
+        start(thread)
+        os.kill(os.getpid(), signal.SIGTERM)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000):
+                pass
+
+    monkeypatch.setattr(threading.Thread, "start", busy)
+    with pytest.raises(Interrupted), interruptible():
+        victim = Finalized()
+        del victim
+        threading.Event().wait(10)
+    assert threading.active_count() == 1
 
 
 def test_other_threads_do_nothing() -> None:
