@@ -1,9 +1,16 @@
-"""What the cache folder holds, kind by kind, for people to look at and to remove."""
+"""What the cache folder holds, kind by kind: its limit, and for people to look at and to remove.
+
+Whoever uses an entry marks it as used by its time (of the entry or of a file in it) and has it
+open, or a link to it, before it counts (:mod:`selfinstall.packages.cache`,
+:mod:`selfinstall.layers.store`).  So any entry may be removed at any time, in one rename, and no
+build misses what it has taken.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,8 +19,10 @@ from typing import Literal
 from selfinstall.layers import store
 from selfinstall.layers.store import Store
 from selfinstall.packages import cache
-from selfinstall.scratch import sweep
+from selfinstall.scratch import private_folder, sweep
 
+#: Bytes on disk that all kinds may take together, without ``--cache-limit``.
+DEFAULT_LIMIT = 20 << 30
 Kind = Literal["layers", "packages", "lists"]
 
 #: The kinds, and the folders that hold each.
@@ -56,7 +65,7 @@ def clear(folder: Path, kinds: Iterable[Kind]) -> int:
 
     What killed builds left half-written goes too.
 
-    Builds that begin with a layer go on; one that installs packages may miss them.
+    Running builds keep what they have taken.
 
     :raises OSError: the folder cannot be written to.
     """
@@ -73,6 +82,60 @@ def clear(folder: Path, kinds: Iterable[Kind]) -> int:
     for prefix in (store.TEMPORARY, cache.TEMPORARY):
         sweep(folder / "tmp", prefix)
     return freed
+
+
+def trim(folder: Path, limit: int = DEFAULT_LIMIT) -> None:
+    """Remove what is over *limit* bytes on disk, of all kinds the least recently used first.
+
+    What cannot be removed stays.
+    """
+    with contextlib.suppress(OSError):
+        entries = sorted(_used(folder), key=lambda entry: -entry.used)
+        totals = itertools.accumulate(entry.size for entry in entries)
+        over = [entry for entry, total in zip(entries, totals, strict=True) if total > limit]
+        if over:
+            _throw_away(folder, [path for entry in over for path in entry.paths])
+
+
+def _throw_away(folder: Path, paths: Iterable[Path]) -> None:
+    with private_folder(folder / "tmp", cache.TEMPORARY) as trash:
+        for number, path in enumerate(paths):
+            with contextlib.suppress(OSError):
+                path.rename(trash / str(number))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Entry:
+    """What goes together: the files, their bytes on disk, and when any was used last."""
+
+    paths: tuple[Path, ...]
+    size: int
+    used: float
+
+
+def _used(folder: Path) -> Iterator[_Entry]:
+    for name in itertools.chain.from_iterable(KINDS.values()):
+        # A file and its record, which have all but the suffix of their names in common.
+        for _, group in itertools.groupby(_entries(folder / name), _stem):
+            paths = tuple(group)
+            size, used = _measured(paths)
+            yield _Entry(paths, size, used or 0.0)
+
+
+def _stem(path: Path) -> str:
+    return path.name.partition(".")[0]
+
+
+def _measured(paths: Iterable[Path]) -> tuple[int, float | None]:
+    """Bytes on disk of files and of what folders hold, and when any was used last."""
+    size, used = 0, None
+    for path in paths:
+        for file in (path, *_entries(path)):
+            with contextlib.suppress(FileNotFoundError):
+                status = file.stat()
+                size += status.st_blocks * 512
+                used = max(used or 0.0, status.st_mtime)
+    return size, used
 
 
 def _layers(folder: Path) -> Iterator[Holding]:
@@ -103,13 +166,7 @@ def _clear_layers(folder: Path) -> None:
 
 def _files(folder: Path, kind: Kind) -> Holding:
     paths = [path for name in KINDS[kind] for path in _entries(folder / name)]
-    size, used = 0, None
-    for path in paths:
-        for file in (path, *_entries(path)):
-            with contextlib.suppress(FileNotFoundError):
-                status = file.stat()
-                size += status.st_blocks * 512
-                used = max(used or 0.0, status.st_mtime)
+    size, used = _measured(paths)
     count = sum(path.suffix != ".json" for path in paths)
     return Holding(kind=kind, name="", size=size, used=used, content=f"{count} {_WHAT[kind]}")
 

@@ -263,12 +263,11 @@ def _add_stripped_modules(initramfs: Path, fetched: list[Fetched], folder: Path 
     """Append the archives of stripped modules."""
     with initramfs.open("ab") as stream:
         for deb in fetched:
-            archive = Cache(folder).derived(
+            with Cache(folder).derived(
                 deb.package.sha256,
                 stripped.KIND,
                 functools.partial(stripped.write_archive, deb.path, deb.data_offset, deb.data_size),
-            )
-            with archive.open("rb") as source:
+            ) as source:
                 shutil.copyfileobj(source, stream, 1 << 20)
 
 

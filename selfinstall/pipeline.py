@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from selfinstall import arch as arches
-from selfinstall import guest, invocation, manifest, plan, stage, suite
+from selfinstall import cachefolder, guest, invocation, manifest, plan, stage, suite
 from selfinstall.adapt import base as images
 from selfinstall.adapt import planning as adapting
 from selfinstall.adapt.base import Base
 from selfinstall.arch import Arch
+from selfinstall.cachefolder import DEFAULT_LIMIT
 from selfinstall.errors import GuestFailed, HostError, InputError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.host import require_program, room_in, temporary_folder, workspace
@@ -30,7 +31,7 @@ from selfinstall.image.export import Exported
 from selfinstall.image.seal import publish, unfinished
 from selfinstall.inputs import Inputs, read_inputs
 from selfinstall.layers.session import Layers
-from selfinstall.layers.store import DEFAULT_LIMIT, Store
+from selfinstall.layers.store import Store
 from selfinstall.packages.aptroot import AptRoot
 from selfinstall.packages.cache import Cache, check_folder, default_folder
 from selfinstall.packages.fetch import fetch
@@ -106,9 +107,10 @@ def make_plan(request: Request, on_event: OnEvent = ignore) -> Plan:
     :raises SelfinstallError: as :func:`build` before its guest runs.
     """
     request = _checked(request)
-    with workspace() as work:
+    with workspace() as work, contextlib.ExitStack() as holding:
         request = _with_cache(request, work, on_event)
-        return _prepare(request, read_inputs(request), work, Clock(on_event), None).plan
+        holding.callback(_trim_cache, request)
+        return _prepare(request, read_inputs(request), work, Clock(on_event), None, holding).plan
 
 
 def build(request: Request, on_event: OnEvent = ignore) -> Result:
@@ -126,12 +128,18 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
     request = _checked(request)
     inputs = read_inputs(request)
     output = plan.output_path(request)
-    with unfinished(output, private=inputs.private) as image, workspace() as work, room_in(work):
+    with (
+        unfinished(output, private=inputs.private) as image,
+        workspace() as work,
+        room_in(work),
+        contextlib.ExitStack() as holding,
+    ):
         request = _with_cache(request, work, on_event)
+        holding.callback(_trim_cache, request)
         disk = image if request.format == "raw" else work / "disk.raw"
         layers = Layers(_store(request, clock), disk, work, on_event)
         with layers.opened():
-            prepared = _prepare(request, inputs, work, clock, layers)
+            prepared = _prepare(request, inputs, work, clock, layers, holding)
             report = _run_guest(request, prepared, layers, work, clock)
             layers.keep()
         exported = _export(prepared.plan, disk, work)
@@ -188,37 +196,51 @@ def _with_cache(request: Request, work: Path, on_event: OnEvent) -> Request:
     return request
 
 
+def _trim_cache(request: Request) -> None:
+    if request.use_cache:
+        limit = DEFAULT_LIMIT if request.cache_limit is None else request.cache_limit
+        cachefolder.trim(request.cache or default_folder(os.environ), limit)
+
+
 def _store(request: Request, clock: Clock) -> Store | None:
     """Where layers are kept; None where there is no such place, or none is wanted."""
     # An image that is adapted is what a layer would be.
-    if not request.use_cache or request.layers_limit == 0 or request.from_image is not None:
+    if not request.use_cache or request.cache_limit == 0 or request.from_image is not None:
         return None
     try:
         folder = request.cache or default_folder(os.environ)
-        return Store(folder, request.layers_limit or DEFAULT_LIMIT)
+        return Store(folder, request.cache_limit or DEFAULT_LIMIT)
     except (OSError, HostError) as error:
         clock.on_event(Event("note", "layer", message=f"no layers: {error}"))
         return None
 
 
 def _prepare(
-    request: Request, inputs: Inputs, work: Path, clock: Clock, layers: Layers | None
+    request: Request,
+    inputs: Inputs,
+    work: Path,
+    clock: Clock,
+    layers: Layers | None,
+    holding: contextlib.ExitStack,
 ) -> Prepared:
-    """Everything before the guest.  Without *layers*, only as far as the plan."""
+    """Everything before the guest.  Without *layers*, only as far as the plan.
+
+    :param holding: until it closes, fetched packages stay.
+    """
     spool = None if layers is None else work / "rootfs.tar"
     if request.from_image is not None:
         disk = None if layers is None else layers.disk
         origin = _from_image(request, work, clock, spool=spool, disk=disk)
+    elif request.tarball is None:
+        origin = _from_suite(request, work, clock, holding, spool=spool)
     else:
-        origin = (_from_suite if request.tarball is None else _from_tarball)(
-            request, work, clock, spool=spool
-        )
+        origin = _from_tarball(request, work, clock, spool=spool)
     facts = origin.inspection.facts
     arch = plan.arch_of(facts)
     profiles = inputs.profiles
     needs = (adapting if origin.image else plan).needs(request, facts, arch, profiles)
     second = origin.second_stage
-    with _apt_root(request, origin, needs, work, clock) as root:
+    with _apt_root(request, origin, needs, work, clock, holding) as root:
         resolution = Resolution()
         if root is not None:
             wanted = (*second.wanted, *needs.wanted)
@@ -309,12 +331,19 @@ def _from_image(
     return Origin(inspection=inspection, second_stage=second, apt=apt, image=base)
 
 
-def _from_suite(request: Request, work: Path, clock: Clock, *, spool: Path | None) -> Origin:
+def _from_suite(
+    request: Request,
+    work: Path,
+    clock: Clock,
+    holding: contextlib.ExitStack,
+    *,
+    spool: Path | None,
+) -> Origin:
     """The rootfs made of a suite's packages."""
     arches.get(request.arch or "")
     files = suite.image_files(request)
     apt = suite.apt_input(request, files)
-    cache = Cache(request.cache)
+    cache = Cache(request.cache, holding)
     with clock.step("packages"), AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
         base = suite.find_base(request, root, fetching=spool is not None, on_event=clock.on_event)
     inspection = suite.make_rootfs(request, base, files, spool=spool, on_event=clock.on_event)
@@ -325,7 +354,12 @@ def _from_suite(request: Request, work: Path, clock: Clock, *, spool: Path | Non
 
 @contextlib.contextmanager
 def _apt_root(
-    request: Request, origin: Origin, needs: Needs, work: Path, clock: Clock
+    request: Request,
+    origin: Origin,
+    needs: Needs,
+    work: Path,
+    clock: Clock,
+    holding: contextlib.ExitStack,
 ) -> Iterator[AptRoot | None]:
     """Where apt is asked for what is needed; None when nothing is."""
     second = origin.second_stage
@@ -337,7 +371,7 @@ def _apt_root(
         foreign=needs.foreign_architectures,
         offline=needs.nothing and request.suite is None,
     )
-    cache = Cache(request.cache)
+    cache = Cache(request.cache, holding)
     with clock.step("packages"), AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
         yield root
 

@@ -84,7 +84,8 @@ class Request:
     :param use_cache: whether what other builds left there may be used, and anything be left.
     :param invocation: a line for a shell that asks for the same, for the log's head; None when
         there is none.
-    :param layers_limit: bytes that layers may take in the cache; None for 10 GiB, 0 for none.
+    :param cache_limit: bytes on disk that the cache may hold when the build ends; None for
+        20 GiB, 0 for nothing.
     """
 
     tarball: Path | None = None
@@ -129,5 +130,5 @@ class Request:
     log: Path | None = None
     cache: Path | None = None
     use_cache: bool = True
-    layers_limit: int | None = None
+    cache_limit: int | None = None
     invocation: str | None = None

@@ -2,8 +2,8 @@
 
 Nobody cleans up after SIGKILL or a power cut.  So a folder is locked (flock(2)) for as long
 as its maker needs it: the kernel takes the lock back when the process is gone, and whoever
-makes the next folder beside it removes those that lie unlocked.  No ages, no process ids.
-Where a file system has no locks (some network ones), nothing is removed.
+makes the next folder beside it removes those that lie unlocked.  No process ids.
+Where a file system has no locks (some network ones), only what is older than a day is removed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 #: What mkdtemp(3) as Python has it puts behind a prefix.
 _RANDOM = "[a-z0-9_]{8}"
+#: Seconds after which a killed maker's folder goes on a file system without locks.
+LEFTOVER_AGE = 24 * 3600
 
 
 def lock(descriptor: int) -> bool | None:
@@ -86,7 +89,12 @@ def _make(parent: Path, prefix: str) -> tuple[Path, int]:
 def _remove_dead(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        if os.fstat(descriptor).st_uid == os.geteuid() and lock(descriptor):
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            return
+        locked = lock(descriptor)
+        old = time.time() - status.st_mtime > LEFTOVER_AGE
+        if locked or (locked is None and old):
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(descriptor)

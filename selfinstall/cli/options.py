@@ -347,12 +347,12 @@ BUILD = Verb(
                     text="Take nothing from it, and leave nothing in it.",
                 ),
                 Option(
-                    flags=("--layers-limit",),
-                    dest="layers_limit",
+                    flags=("--cache-limit",),
+                    dest="cache_limit",
                     metavar="SIZE",
                     convert=values.size_or_none,
-                    help="What layers may take there; none for no layers. "
-                    "Default: $SELFINSTALL_LAYERS_LIMIT, else 10G.",
+                    help="What it may hold when the build ends; none for nothing. "
+                    "Default: $SELFINSTALL_CACHE_LIMIT, else 20G.",
                 ),
             ),
         ),

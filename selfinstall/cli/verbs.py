@@ -59,9 +59,9 @@ def to_request(given: dict[str, Any]) -> Request:
     for name in ("customize_hooks", "customize_environment"):
         chosen[name] = tuple(given.get(name, ()))
     chosen["source_date_epoch"] = _from_environment("SOURCE_DATE_EPOCH", values.epoch)
-    if "layers_limit" not in given:
-        limit = _from_environment("SELFINSTALL_LAYERS_LIMIT", values.size_or_none)
-        chosen["layers_limit"] = limit
+    if "cache_limit" not in given:
+        limit = _from_environment("SELFINSTALL_CACHE_LIMIT", values.size_or_none)
+        chosen["cache_limit"] = limit
     return Request(**{**chosen, **_format(given)})
 
 

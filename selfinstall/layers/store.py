@@ -27,8 +27,6 @@ from typing import Any, BinaryIO
 from selfinstall.layers import sparse
 from selfinstall.scratch import is_at, private_folder, sweep
 
-#: Bytes on disk that layers may take together, without ``--layers-limit``.
-DEFAULT_LIMIT = 10 << 30
 RECORD = "record.json"
 FILES = ("disk", "kernel", "initramfs")
 _LARGEST_RECORD = 1 << 20
@@ -99,11 +97,12 @@ class Layer:
 class Store:
     """The layers below *folder*, the cache's.
 
-    :param limit: bytes on disk; the least recently used go first.
+    :param limit: bytes on disk that a layer may take, because all of the cache may not take more;
+        None for any.
     :raises OSError: the folder cannot be made or written to.
     """
 
-    def __init__(self, folder: Path, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, folder: Path, limit: int | None = None) -> None:
         self._layers = folder.absolute() / "layers"
         self._tmp = folder.absolute() / "tmp"
         self._limit = limit
@@ -158,7 +157,7 @@ class Store:
 
         :raises OSError: it cannot be written.
         """
-        if _occupied(folder) > self._limit:
+        if self._limit is not None and _occupied(folder) > self._limit:
             return False
         record = {
             "key": key,
@@ -172,7 +171,6 @@ class Store:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             return False  # another build was quicker
-        self.trim()
         return True
 
     def drop(self, key: str) -> None:
@@ -191,14 +189,6 @@ class Store:
                     Kept(key=folder.name, size=_occupied(folder), used=used, about=_about(record))
                 )
         return tuple(sorted(found, key=lambda kept: -kept.used))
-
-    def trim(self) -> None:
-        """Remove what is over the limit."""
-        total = 0
-        for layer in self.kept():
-            total += layer.size
-            if total > self._limit:
-                self.drop(layer.key)
 
 
 def _open_in(folder: int, name: str) -> BinaryIO:

@@ -2,7 +2,8 @@
 
 Safe to share between builds at the same moment and to be killed at any:
 everything is written under a temporary name and renamed, entries never
-change, and what is taken out is verified first.  No locks.
+change, and what is taken out is verified first.  No locks: what a build takes it
+links into a folder of its own, so it stays whoever removes the entry.
 
     debs/SHA256.deb           packages as downloaded
     repacked/SHA256.deb       the same without compression, by the hash of the original
@@ -10,7 +11,7 @@ change, and what is taken out is verified first.  No locks.
     derived/SHA256.KIND       other things made of a package, and SHA256.KIND.json likewise
     lists/KEY/                apt's verified index files for one set of sources
     decided/KEY               what apt decided from such, after its own hash
-    tmp/                      what is being written
+    tmp/                      what is being written, and links to what builds have taken
 """
 
 from __future__ import annotations
@@ -19,29 +20,20 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from selfinstall.errors import HostError, InputError
 from selfinstall.host import NO_ROOM, room_in
 from selfinstall.packages import deb
 from selfinstall.scratch import private_folder, sweep
 
-#: Bytes of packages that are kept, original and repacked together.
-DEFAULT_LIMIT = 8 << 30
-#: Sets of index files that are kept; each takes 150 MB of disk.
-MAXIMUM_LISTS = 8
-#: Decisions of apt's that are kept; each takes some KiB.
-MAXIMUM_DECISIONS = 256
-#: Seconds after which the leftovers of a killed build may go on a file system without locks.
-LEFTOVER_AGE = 24 * 3600
-#: Seconds during which a used entry may still be in some build's hands.
-IN_USE_AGE = 6 * 3600
 #: How the names of what is being written begin.
 TEMPORARY = "new-"
 FORMAT = 1
@@ -127,19 +119,25 @@ class Cache:
     """The cache folder.
 
     :param folder: None for :func:`default_folder` of the process's environment.
-    :param limit: bytes of packages to keep; the least recently used go first.
+    :param holding: until it closes, the files whose paths are given out stay; without it they
+        may go at any time.
     :raises HostError: when it cannot be made or written to.
     """
 
-    def __init__(self, folder: Path | None = None, *, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(
+        self, folder: Path | None = None, holding: contextlib.ExitStack | None = None
+    ) -> None:
         self.folder = default_folder(os.environ) if folder is None else folder.absolute()
-        self._limit = limit
+        self._numbers = itertools.count()
+        self._held: Path | None = None
         with _usable(self.folder):
             for name in ("debs", "repacked", "derived", "lists", "decided", "tmp"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder / "tmp"):
                 pass
             sweep(self.folder / "tmp", TEMPORARY)
+            if holding is not None:
+                self._held = holding.enter_context(self._temporary())
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[Path]:
@@ -150,13 +148,26 @@ class Cache:
         ):
             yield folder
 
+    def _own(self, file: Path, place: Path) -> Path:
+        """Where *file*, whose place is *place*, stays for as long as it is needed.
+
+        :raises FileNotFoundError: there is none.
+        """
+        if self._held is None:
+            return place
+        own = self._held / f"{next(self._numbers)}-{place.name}"
+        with room_in(self.folder, MOVE_CACHE):
+            link_or_copy(file, own)
+        return own
+
     def deb(self, sha256: str) -> Path | None:
         """The .deb with that hash, its content verified, or None; a damaged one is removed."""
         path = self.folder / "debs" / f"{sha256}.deb"
         try:
-            if sha256_of(path) == sha256:
+            own = self._own(path, path)
+            if sha256_of(own) == sha256:
                 _touch(path)
-                return path
+                return own
         except FileNotFoundError:
             return None
         path.unlink(missing_ok=True)
@@ -167,22 +178,24 @@ class Cache:
         target = self.folder / "debs" / f"{sha256}.deb"
         with self._temporary() as folder:
             link_or_copy(path, folder / "deb")
+            own = self._own(folder / "deb", target)
             (folder / "deb").replace(target)
         _touch(target)
-        return target
+        return own
 
     def repacked(self, sha256: str) -> RepackedDeb | None:
         """The repacked form of the .deb with that hash, verified, or None."""
         path, record = self._repacked_paths(sha256)
         try:
             facts = json.loads(record.read_text())
-            if facts["format"] != FORMAT or sha256_of(path) != facts["sha256"]:
+            own = self._own(path, path)
+            if facts["format"] != FORMAT or sha256_of(own) != facts["sha256"]:
                 return None
-            place = deb.place(path)
+            place = deb.place(own)
         except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError, InputError):
             return None
         _touch(record)
-        return RepackedDeb(path=path, data_offset=place.data_offset, data_size=place.data_size)
+        return RepackedDeb(path=own, data_offset=place.data_offset, data_size=place.data_size)
 
     def repack(self, source: Path, sha256: str) -> RepackedDeb:
         """Make and keep the repacked form of the .deb at *source*, which has that hash.
@@ -197,13 +210,16 @@ class Cache:
                 place = deb.repack(source, stream)
             facts = {"format": FORMAT, "sha256": sha256_of(temporary)}
             (folder / record.name).write_text(json.dumps(facts))
+            own = self._own(temporary, path)
             # Equal input gives equal bytes, so it does not matter who comes last.
             temporary.replace(path)
             (folder / record.name).replace(record)
-        return RepackedDeb(path=path, data_offset=place.data_offset, data_size=place.data_size)
+        return RepackedDeb(path=own, data_offset=place.data_offset, data_size=place.data_size)
 
-    def derived(self, sha256: str, kind: str, make: Callable[[Path], None]) -> Path:
+    def derived(self, sha256: str, kind: str, make: Callable[[Path], None]) -> BinaryIO:
         """What *make* makes of the package with that hash; made once, then kept and verified.
+
+        :returns: it, open; to be closed by the caller.
 
         :param kind: its name; a new one for each change of what *make* does.
         :param make: writes the file whose path it is given.
@@ -213,16 +229,22 @@ class Cache:
         with contextlib.suppress(
             FileNotFoundError, ValueError, KeyError, TypeError, RecursionError
         ):
-            if json.loads(record.read_text())["sha256"] == sha256_of(path):
-                _touch(record)
-                return path
+            wanted = json.loads(record.read_text())["sha256"]
+            with contextlib.ExitStack() as stack:
+                stream = stack.enter_context(path.open("rb"))
+                if hashlib.file_digest(stream, "sha256").hexdigest() == wanted:
+                    _touch(record)
+                    stream.seek(0)
+                    stack.pop_all()
+                    return stream
         with self._temporary() as folder:
             made = folder / path.name
             make(made)
             (folder / record.name).write_text(json.dumps({"sha256": sha256_of(made)}))
+            stream = made.open("rb")
             made.replace(path)
             (folder / record.name).replace(record)
-        return path
+        return stream
 
     def _repacked_paths(self, sha256: str) -> tuple[Path, Path]:
         folder = self.folder / "repacked"
@@ -285,42 +307,6 @@ class Cache:
             (folder / key).write_bytes(digest + b"\n" + content)
             (folder / key).replace(self.folder / "decided" / key)
 
-    def trim(self) -> None:
-        """Remove what is over the limit, least recently used first, and old leftovers."""
-        now = time.time()
-        for path, age in _by_age(self.folder / "tmp", now):
-            if age > LEFTOVER_AGE:
-                _remove(path)
-        for path, age in _by_age(self.folder / "lists", now)[:-MAXIMUM_LISTS]:
-            if age > IN_USE_AGE:
-                _remove(path)
-        for path, _ in _by_age(self.folder / "decided", now)[:-MAXIMUM_DECISIONS]:
-            _remove(path)
-        entries = self._entries(now)
-        excess = sum(size for _, size, _ in entries) - self._limit
-        for age, size, paths in sorted(entries, reverse=True):
-            if excess <= 0 or age < IN_USE_AGE:
-                break
-            for path in paths:
-                _remove(path)
-            excess -= size
-
-    def _entries(self, now: float) -> list[tuple[float, int, tuple[Path, ...]]]:
-        """Age in seconds, bytes, and files of each package in the order of removal."""
-        found: list[tuple[float, int, tuple[Path, ...]]] = []
-        for folder in ("debs", "repacked", "derived"):
-            for path, age in _by_age(self.folder / folder, now):
-                if path.suffix == ".json":
-                    continue
-                name = path.stem if folder == "repacked" else path.name
-                record = path.with_name(f"{name}.json")
-                with contextlib.suppress(FileNotFoundError):
-                    size = path.stat().st_size
-                    if record.exists():
-                        age = now - record.stat().st_mtime
-                    found.append((age, size, (record, path)))
-        return found
-
 
 def _rename_new(source: Path, target: Path) -> None:
     """Rename a folder; :class:`FileExistsError` when there is one that holds something."""
@@ -336,19 +322,3 @@ def _touch(path: Path) -> None:
     """Mark as used now; that it cannot be marked harms nothing."""
     with contextlib.suppress(OSError):
         os.utime(path)
-
-
-def _by_age(folder: Path, now: float) -> list[tuple[Path, float]]:
-    """The folder's entries with their age in seconds, oldest first."""
-    found: list[tuple[Path, float]] = []
-    for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            found.append((path, now - path.stat().st_mtime))
-    return sorted(found, key=lambda pair: -pair[1])
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

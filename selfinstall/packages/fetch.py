@@ -59,7 +59,6 @@ def fetch(
         return cache.repack(path, package.sha256)
 
     repacked.update(zip(missing, _in_threads(make, cache, missing), strict=True))
-    cache.trim()
     return tuple(_fetched(package, repacked[package]) for package in packages)
 
 

@@ -591,7 +591,7 @@ def _cache(data: bytes, folder: Path) -> None:
     cache.repacked("k")
     (place / "derived" / "k.x").write_bytes(data)
     (place / "derived" / "k.x.json").write_bytes(data)
-    cache.derived("k", "x", lambda path: path.write_bytes(b"x") and None)
+    cache.derived("k", "x", lambda path: path.write_bytes(b"x") and None).close()
     (place / "decided" / "k").write_bytes(data)
     cache.recall("k")
 

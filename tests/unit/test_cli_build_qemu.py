@@ -35,7 +35,7 @@ PLAIN = Request(
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SOURCE_DATE_EPOCH", "SELFINSTALL_LAYERS_LIMIT", "SELFINSTALL_DEBUG"):
+    for name in ("SOURCE_DATE_EPOCH", "SELFINSTALL_CACHE_LIMIT", "SELFINSTALL_DEBUG"):
         monkeypatch.delenv(name, raising=False)
     for kind in ("AUTOPKGTEST", "ADT"):
         for name in ("APT_PROXY", "APT_SOURCES", "APT_SOURCES_FILE", "KEEP_APT_SOURCES"):

@@ -19,7 +19,7 @@ from selfinstall.request import FORMATS, SUFFIXES, Request
 @pytest.fixture(autouse=True)
 def no_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
-    monkeypatch.delenv("SELFINSTALL_LAYERS_LIMIT", raising=False)
+    monkeypatch.delenv("SELFINSTALL_CACHE_LIMIT", raising=False)
 
 
 def request_of(*words: str) -> Request:
@@ -45,7 +45,7 @@ def test_every_option_arrives() -> None:
         --hostname h --root-password-file rp --ssh-key key --user joe --user-password-file up
         --customize-hook one --customize-hook two --memory 2G --smp 3 --accel tcg --qemu ./q
         --no-verify --stall 9 --seed s --manifest m.json --log l --cache c
-        --no-cache --layers-limit 20G --profile ssh,./p --profile cloud
+        --no-cache --cache-limit 20G --profile ssh,./p --profile cloud
     """
     assert request_of(*line.split()) == Request(
         tarball=Path("a.tar"),
@@ -79,7 +79,7 @@ def test_every_option_arrives() -> None:
         log=Path("l"),
         cache=Path("c"),
         use_cache=False,
-        layers_limit=20 << 30,
+        cache_limit=20 << 30,
         profiles=("ssh", "./p", "cloud"),
     )
 
@@ -111,12 +111,12 @@ def test_source_date_epoch_comes_from_the_environment(monkeypatch: pytest.Monkey
 def test_the_limit_of_layers_can_come_from_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("SELFINSTALL_LAYERS_LIMIT", "3G")
-    assert request_of().layers_limit == 3 << 30
-    assert request_of("--layers-limit", "none").layers_limit == 0
-    monkeypatch.setenv("SELFINSTALL_LAYERS_LIMIT", "few")
-    assert request_of("--layers-limit", "2G").layers_limit == 2 << 30
-    with pytest.raises(UsageError, match="SELFINSTALL_LAYERS_LIMIT"):
+    monkeypatch.setenv("SELFINSTALL_CACHE_LIMIT", "3G")
+    assert request_of().cache_limit == 3 << 30
+    assert request_of("--cache-limit", "none").cache_limit == 0
+    monkeypatch.setenv("SELFINSTALL_CACHE_LIMIT", "few")
+    assert request_of("--cache-limit", "2G").cache_limit == 2 << 30
+    with pytest.raises(UsageError, match="SELFINSTALL_CACHE_LIMIT"):
         request_of()
 
 

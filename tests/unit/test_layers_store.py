@@ -166,20 +166,6 @@ def test_builds_side_by_side(kept: Store, tmp_path: Path) -> None:
     assert set(seen) <= {content(b"A"), content(b"B")}
 
 
-def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
-    kept = Store(tmp_path / "cache")
-    for number, key in enumerate("abc"):
-        assert put(kept, key)
-        record = kept._layers / key / store.RECORD
-        os.utime(record, (time.time() - 100 + number,) * 2)
-    kept = Store(tmp_path / "cache", limit=2 * kept.kept()[0].size + 4096)
-    assert taken(kept, "a", tmp_path / "out") is not None  # used now
-    kept.trim()
-    assert [layer.key for layer in kept.kept()] == ["a", "c"]
-    assert put(kept, "d")
-    assert [layer.key for layer in kept.kept()] == ["d", "a"]
-
-
 def test_what_is_larger_than_all_may_be_is_not_kept(tmp_path: Path) -> None:
     kept = Store(tmp_path / "cache", limit=4096)
     assert not put(kept, "a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -13,9 +14,10 @@ from pathlib import Path
 import deb_helpers
 import pytest
 
+from selfinstall import cachefolder
 from selfinstall.errors import HostError, InputError
 from selfinstall.packages import cache as module
-from selfinstall.packages.cache import Cache, RepackedDeb, default_folder
+from selfinstall.packages.cache import Cache, default_folder
 
 
 @pytest.fixture
@@ -132,18 +134,20 @@ def test_many_at_once(tmp_path: Path) -> None:
         files.append(tmp_path / name)
         files[-1].write_text(name)
 
-    def work(number: int) -> RepackedDeb:
-        cache = Cache(tmp_path / "cache")
-        cache.add_deb(path, sha256)
-        cache.keep_lists("k", files)
-        target = tmp_path / f"lists{number}"
-        target.mkdir()
-        if cache.take_lists("k", target):
-            assert sorted(p.name for p in target.iterdir()) == ["one", "two"]
-        made = cache.repack(path, sha256)
-        cache.trim()
-        assert cache.repacked(sha256) == made
-        return made
+    def work(number: int) -> tuple[bytes, ...]:
+        with contextlib.ExitStack() as holding:
+            cache = Cache(tmp_path / "cache", holding)
+            found = [cache.add_deb(path, sha256)]
+            cache.keep_lists("k", files)
+            target = tmp_path / f"lists{number}"
+            target.mkdir()
+            if cache.take_lists("k", target):
+                assert sorted(p.name for p in target.iterdir()) == ["one", "two"]
+            found.append(cache.repack(path, sha256).path)
+            cachefolder.trim(cache.folder, number % 3 * 30_000)
+            again = cache.repacked(sha256)
+            found.append(again.path if again is not None else found[-1])
+            return tuple(path.read_bytes() for path in found)
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(work, range(40)))) == 1
@@ -188,40 +192,55 @@ def test_damaged_lists_are_none(damage: bytes | None, cache: Cache, tmp_path: Pa
     assert list(target.iterdir()) == []
 
 
-def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
-    cache = Cache(tmp_path / "cache", limit=25_000)
-    debs = [a_deb(tmp_path, name, 10) for name in "abc"]
-    made = [cache.repack(path, sha256) for path, sha256 in debs]
-    for days, entry in zip((3, 2, 1), made, strict=True):
-        age(entry.path.with_suffix(".json"), days * 86400)
-    assert cache.repacked(debs[0][1]) == made[0]  # used, so the youngest now
-    cache.trim()
-    assert [cache.repacked(sha256) is not None for _, sha256 in debs] == [True, False, False]
-    assert len(list((cache.folder / "repacked").iterdir())) == 2
-
-
-def test_what_may_be_in_use_stays(tmp_path: Path) -> None:
-    cache = Cache(tmp_path / "cache", limit=0)
+def test_what_a_build_has_taken_stays(cache: Cache, tmp_path: Path) -> None:
+    """Whoever removes the entry: another build's limit, or people."""
     path, sha256 = a_deb(tmp_path)
-    cache.add_deb(path, sha256)
-    cache.repack(path, sha256)
-    cache.trim()
-    assert cache.deb(sha256) is not None and cache.repacked(sha256) is not None
+    made, whole = cache.repack(path, sha256), path.read_bytes()
+    kept = cache.add_deb(path, sha256)
+    with contextlib.ExitStack() as holding:
+        first, second = (Cache(cache.folder, holding) for _ in range(2))
+        taken = [first.deb(sha256), second.add_deb(path, sha256)]
+        repacked = [first.repacked(sha256), first.repack(path, sha256), second.repacked(sha256)]
+        content = made.path.read_bytes()
+        cachefolder.trim(cache.folder, 0)
+        assert not kept.exists() and not made.path.exists()
+        cachefolder.clear(cache.folder, cachefolder.KINDS)
+        assert [each.read_bytes() for each in taken] == [whole, whole]
+        assert [each.path.read_bytes() for each in repacked] == [content] * 3
+        assert first.deb(sha256) is None and first.repacked(sha256) is None
+        assert first.repack(path, sha256).path.read_bytes() == content
+    assert leftovers(cache) == []
 
 
-def test_old_leftovers_and_lists_go(cache: Cache, tmp_path: Path) -> None:
-    for name, days in (("old", 2), ("young", 0)):
-        folder = cache.folder / "tmp" / name
-        folder.mkdir()
-        (folder / "x").write_text("x")
-        age(folder, days * 86400)
-    for number in range(module.MAXIMUM_LISTS + 2):
-        cache.keep_lists(str(number), [])
-        age(cache.folder / "lists" / str(number), (100 - number) * 86400)
-    cache.trim()
-    assert [path.name for path in leftovers(cache)] == ["young"]
-    kept = {path.name for path in (cache.folder / "lists").iterdir()}
-    assert kept == {str(number) for number in range(2, module.MAXIMUM_LISTS + 2)}
+def test_what_was_taken_damaged_is_not_taken_again(cache: Cache, tmp_path: Path) -> None:
+    path, sha256 = a_deb(tmp_path)
+    made = cache.repack(path, sha256)
+    content = made.path.read_bytes()
+    made.path.write_bytes(b"x")
+    with contextlib.ExitStack() as holding:
+        mine = Cache(cache.folder, holding)
+        assert mine.repacked(sha256) is None
+        assert mine.repack(path, sha256).path.read_bytes() == content
+        again = mine.repacked(sha256)
+        assert again is not None and again.path.read_bytes() == content
+
+
+def test_what_is_derived_is_made_once_and_given_open(cache: Cache) -> None:
+    made: list[Path] = []
+
+    def make(path: Path) -> None:
+        made.append(path)
+        path.write_bytes(b"x")
+
+    for expected in (1, 1, 2, 2):
+        if expected == 2 and len(made) == 1:
+            (cache.folder / "derived" / "k.x").write_bytes(b"damaged")
+        with cache.derived("k", "x", make) as stream:
+            cachefolder.trim(cache.folder, 1 << 30)
+            assert stream.read() == b"x" and len(made) == expected
+    with cache.derived("k", "x", make) as stream:
+        cachefolder.trim(cache.folder, 0)
+        assert stream.read() == b"x" and list((cache.folder / "derived").iterdir()) == []
 
 
 def test_copies_where_links_are_not_possible(
