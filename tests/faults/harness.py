@@ -32,6 +32,8 @@ OLD = b"an older image of the same name\n"
 CLEANUP = 30
 #: Seconds until what a dead build started is dead too.
 ORPHANS = 10
+#: Builds with these share the layer of the fixture ``warm``.
+LAYERED = ("--firmware", "bios", "--no-verify")
 _MARK = "FAULT_HARNESS"
 
 
@@ -121,10 +123,12 @@ class Stage:
         self.output = self.out / "x.qcow2"
         self.output.write_bytes(OLD)
         self.mark = uuid.uuid4().hex
+        #: Of the builds' environment.
+        self.more: dict[str, str] = {}
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "TMPDIR": str(self.tmp), _MARK: self.mark}
+        return {**os.environ, "TMPDIR": str(self.tmp), _MARK: self.mark, **self.more}
 
     def command(self, *options: str | Path) -> list[str]:
         words = ["--json", "--tarball", self.tarball, "-o", self.output, "--cache", self.cache]

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from harness import CLEANUP, SEED, WHOLE, Stage, Table, failed
+from harness import CLEANUP, LAYERED, SEED, WHOLE, Stage, Table, failed
 
 #: Events of a build that knows no layer, and of one that begins with a layer.
 COLD = [
@@ -31,8 +31,6 @@ WARM = [
 ]
 #: Seconds after the event, at most.
 LONGEST = 2.0
-#: Of the layer that they share.
-OPTIONS = ("--firmware", "bios", "--no-verify")
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
 #: Moments for each signal.
 MOMENTS = 50 if WHOLE else 4
@@ -46,16 +44,6 @@ def moments(number: signal.Signals) -> list[tuple[bool, str, str, float]]:
     while len(chosen) < MOMENTS:
         chosen += chance.sample(every, len(every))
     return [(*each, round(chance.uniform(0, LONGEST), 2)) for each in chosen[:MOMENTS]]
-
-
-@pytest.fixture(scope="module")
-def warm(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with the layer of the tarball."""
-    stage = Stage(tmp_path_factory.mktemp("warm"), complete)
-    status, errors = stage.build(*OPTIONS)
-    assert status == 0, errors
-    stage.kept(new=True)
-    return stage.cache
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
@@ -86,7 +74,7 @@ def test_a_signal(
                 stage.kept()
     # What the killed ones worked with is as good as before.
     stage = Stage(tmp_path / "after", complete, warm)
-    with table.point(number.name, "a build after all"), stage.start(*OPTIONS) as run:
+    with table.point(number.name, "a build after all"), stage.start(*LAYERED) as run:
         run.until("end", "guest")
         assert ("begin", "70-grow") in run.seen and ("begin", "40-unpack") not in run.seen
         status, errors = run.end()

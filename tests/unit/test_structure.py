@@ -173,7 +173,7 @@ def test_no_two_test_modules_have_the_same_name() -> None:
 
 
 #: Where the time of day is wanted: ages and times of files.
-OF_DAY = {"packages/cache.py", "unpacking/prepare.py", "cli/holdings.py"}
+OF_DAY = {"scratch.py", "unpacking/prepare.py", "cli/holdings.py"}
 
 
 def test_durations_are_measured_by_a_clock_that_does_not_jump() -> None:
