@@ -137,7 +137,10 @@ class Cache:
                 pass
             sweep(self.folder / "tmp", TEMPORARY)
             if holding is not None:
-                self._held = holding.enter_context(self._temporary())
+                # Not _temporary(), which would take any full disk until the end for this one.
+                with room_in(self.folder, MOVE_CACHE):
+                    place = private_folder(self.folder / "tmp", TEMPORARY)
+                    self._held = holding.enter_context(place)
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[Path]:

@@ -212,6 +212,13 @@ def test_what_a_build_has_taken_stays(cache: Cache, tmp_path: Path) -> None:
     assert leftovers(cache) == []
 
 
+def test_a_full_disk_elsewhere_is_not_the_cache_s(cache: Cache) -> None:
+    with pytest.raises(OSError, match="elsewhere"), contextlib.ExitStack() as holding:
+        Cache(cache.folder, holding)
+        raise OSError(errno.ENOSPC, "elsewhere")
+    assert leftovers(cache) == []
+
+
 def test_what_was_taken_damaged_is_not_taken_again(cache: Cache, tmp_path: Path) -> None:
     path, sha256 = a_deb(tmp_path)
     made = cache.repack(path, sha256)
