@@ -19,9 +19,14 @@ from harness import LAYERED, WHOLE, Stage, Table, failed, hook
             5, ["75-customize failed: exit status 1", "my last words", ".log",
                 "selfinstall: again: cd ", "selfinstall: with: selfinstall "],
         ),
-        ("exec cat /dev/zero >/big", 5, ["75-customize failed", "No space left"]),
+        (
+            # Most of it at once, without writing it.
+            "n=0; while fallocate -l 32M /big$n; do n=$((n + 1)); done\n"
+            "exec cat /dev/zero >/big",
+            5, ["75-customize failed: exit status 1", "cat: write error: No space left"],
+        ),
         # What is still to be written to the disk would be a sign of life.
-        ("sync; while :; do :; done", 6, ["hung in 75-customize", "--stall"]),
+        ("sync; exec sleep 10000", 6, ["hung in 75-customize", "--stall"]),
         ("echo c >/proc/sysrq-trigger", 5, ["panicked in 75-customize: sysrq", "RIP"]),
         ("exec tail /dev/zero", 5, ["status 137 (it ran out of memory)", "--memory"]),
     ],
