@@ -10,18 +10,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import CLEANUP, WHOLE, Stage, Table
+from harness import CLEANUP, LAYERED, WHOLE, Stage, Table
 
 #: Of a file's content; the first and the last byte too, when all points are wanted.
 PLACES = (0.0, 0.5, 1.0) if WHOLE else (0.5,)
 
 
 @pytest.fixture
-def warm(complete: Path, tmp_path: Path) -> Stage:
-    stage = Stage(tmp_path / "stage", complete)
-    status, errors = stage.build("--no-verify")
-    assert status == 0, errors
-    return stage
+def mine(complete: Path, tmp_path: Path, warm: Path) -> Stage:
+    """With a cache whose files are new names for those of all."""
+    cache = tmp_path / "cache"
+    shutil.copytree(warm, cache, copy_function=os.link)
+    return Stage(tmp_path / "stage", complete, cache)
 
 
 def flip(path: Path, part: float) -> None:
@@ -37,20 +37,18 @@ def flip(path: Path, part: float) -> None:
 
 def begins_anew(stage: Stage, *, may_use: bool = False) -> None:
     """A build does not use the layer (or, with *may_use*, need not)."""
-    with stage.start("--no-verify") as run:
+    with stage.start(*LAYERED) as run:
         run.until("begin", "initramfs")
         used = any(message.startswith("beginning with the layer") for message in run.messages)
         assert may_use or not used, run.messages
         run.signal(signal.SIGTERM)
         status, errors = run.end(CLEANUP)
         assert status == 128 + signal.SIGTERM, errors
-    stage.output.unlink()
-    stage.output.write_bytes(b"an older image of the same name\n")
     stage.kept()
 
 
-def test_damage_to_a_layer(warm: Stage, tmp_path: Path, table: Table) -> None:
-    layers = warm.cache / "layers"
+def test_damage_to_a_layer(mine: Stage, tmp_path: Path, table: Table) -> None:
+    layers = mine.cache / "layers"
     (good,) = layers.iterdir()
     safe = tmp_path / "safe"
     shutil.move(good, safe)
@@ -67,14 +65,14 @@ def test_damage_to_a_layer(warm: Stage, tmp_path: Path, table: Table) -> None:
             flip(good / name, part)
             with table.point("cache damaged", f"layer's {name}, at {part:.0%}"):
                 # A record's heading for people says nothing about its content.
-                begins_anew(warm, may_use=name == "record.json")
+                begins_anew(mine, may_use=name == "record.json")
         shutil.rmtree(good, ignore_errors=True)
         with table.point("cache damaged", f"layer's {name} missing"):
             good.mkdir()
             for file in safe.iterdir():
                 if file.name != name:
                     os.link(file, good / file.name)
-            begins_anew(warm)
+            begins_anew(mine)
     table.settle()
 
 
