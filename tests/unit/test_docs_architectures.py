@@ -61,7 +61,13 @@ def test_results(script: ModuleType, tmp_path: Path) -> None:
         "qemu": "7.2.22",
         "date": "2026-01-02",
     }
-    bad = cell | {"suite": "trixie", "source": "first-stage", "login": None, "date": "2026-01-03", "problem": "a | b"}
+    bad = cell | {
+        "suite": "trixie",
+        "source": "first-stage",
+        "login": None,
+        "date": "2026-01-03",
+        "problem": "a | b",
+    }
     (tmp_path / "r.json").write_text(json.dumps({"cells": [bad, cell]}))
     cells = script.read_results(tmp_path / "r.json")
     text = script.page(all_arches().values(), cells)
