@@ -23,6 +23,7 @@ from selfinstall.adapt.base import Base
 from selfinstall.arch import Arch
 from selfinstall.errors import GuestFailed, HostError, InputError
 from selfinstall.events import Event, OnEvent, ignore
+from selfinstall.guestfiles import esp_content, files_before_layers
 from selfinstall.host import require_program, room_in, temporary_folder, workspace
 from selfinstall.image import export
 from selfinstall.image.digest import digesting, untouched
@@ -231,9 +232,9 @@ def _prepare(
         fetched, esp = origin.fetched, b""
         if layers is not None and spool is not None:
             _check_host(request, arch, made)
-            esp = guest.esp_content(made, work)
+            esp = esp_content(made, work)
             with clock.step("layer"):
-                files = guest.files_before_layers(made, arch, esp, profiles)
+                files = files_before_layers(made, arch, esp, profiles)
                 made = layers.start(made, arch, facts, files)
             if root is not None and not layers.begun:
                 root.local |= stage.cut_out(facts.held, spool, work) if request.tarball else {}
