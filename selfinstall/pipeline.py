@@ -11,16 +11,14 @@ import itertools
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from selfinstall import arch as arches
 from selfinstall import guest, manifest, plan, stage, suite
-from selfinstall.adapt import base as images
 from selfinstall.adapt import planning as adapting
 from selfinstall.adapt.base import Base
 from selfinstall.arch import Arch
+from selfinstall.clock import Clock
 from selfinstall.errors import GuestFailed, HostError, InputError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.guestfiles import esp_content, files_before_layers
@@ -32,12 +30,12 @@ from selfinstall.image.seal import publish, unfinished
 from selfinstall.inputs import Inputs, read_inputs
 from selfinstall.layers.session import Layers
 from selfinstall.layers.store import DEFAULT_LIMIT, Store
+from selfinstall.origin import Origin, from_image, from_suite, from_tarball
 from selfinstall.packages.aptroot import AptRoot
 from selfinstall.packages.cache import Cache, default_folder
 from selfinstall.packages.fetch import fetch
 from selfinstall.packages.resolution import Fetched, Resolution
 from selfinstall.packages.resolve import resolve
-from selfinstall.packages.target import AptInput
 from selfinstall.plan import Needs, Plan
 from selfinstall.profiles import blamed
 from selfinstall.qemu import qemu_img
@@ -47,45 +45,8 @@ from selfinstall.qemu.firmware import first_usable, for_installer
 from selfinstall.qemu.install import GuestReport
 from selfinstall.request import Request
 from selfinstall.result import Result
-from selfinstall.rootfs.facts import RootfsFacts
-from selfinstall.rootfs.inspect import Inspection, inspect
-from selfinstall.stage import SecondStage
+from selfinstall.rootfs.inspect import Inspection
 from selfinstall.verification import Verified, verify
-
-
-class Clock:
-    """Emits begin and end of each step and remembers how long it took, in seconds."""
-
-    def __init__(self, on_event: OnEvent) -> None:
-        self.on_event = on_event
-        self.seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time what is done inside, as step *name*."""
-        self.on_event(Event("begin", name))
-        began = time.monotonic()
-        yield
-        seconds = time.monotonic() - began
-        self.seconds[name] = round(self.seconds.get(name, 0) + seconds, 3)
-        self.on_event(Event("end", name, seconds=round(seconds, 3)))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Origin:
-    """What a build starts from, wherever it comes from.
-
-    :param second_stage: what is to be finished of it.
-    :param apt: where its packages come from, and what apt believes to be installed.
-    :param fetched: packages of the second stage that are fetched already.
-    :param image: the image that is adapted, None where a new one is made.
-    """
-
-    inspection: Inspection
-    second_stage: SecondStage
-    apt: AptInput
-    fetched: tuple[Fetched, ...] = ()
-    image: Base | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -195,9 +156,9 @@ def _prepare(
     spool = None if layers is None else work / "rootfs.tar"
     if request.from_image is not None:
         disk = None if layers is None else layers.disk
-        origin = _from_image(request, work, clock, spool=spool, disk=disk)
+        origin = from_image(request, work, clock, spool=spool, disk=disk)
     else:
-        origin = (_from_suite if request.tarball is None else _from_tarball)(
+        origin = (from_suite if request.tarball is None else from_tarball)(
             request, work, clock, spool=spool
         )
     facts = origin.inspection.facts
@@ -241,73 +202,6 @@ def _prepare(
                 lacking = Resolution(packages=made.packages[len(fetched) :])
                 fetched += fetch(root, lacking, root.cache, on_event=clock.on_event)
     return Prepared(inputs, origin.inspection, arch, made, fetched, esp, origin.image)
-
-
-def _from_tarball(request: Request, work: Path, clock: Clock, *, spool: Path | None) -> Origin:
-    """The rootfs as it is in a tarball."""
-    assert request.tarball is not None
-    inspection = inspect(request.tarball, spool=spool, on_event=clock.on_event)
-    facts = inspection.facts
-    plan.check_arch(request, facts)
-    second = stage.of_tarball(inspection.dpkg_status, facts.held)
-    return Origin(
-        inspection=inspection, second_stage=second, apt=_apt_input(request, facts, second)
-    )
-
-
-def _apt_input(request: Request, facts: RootfsFacts, second: SecondStage) -> AptInput:
-    """What apt is told about a system that is there."""
-    return AptInput(
-        architecture=facts.architecture,
-        dpkg_status=second.status,
-        sources=facts.sources,
-        keyrings=facts.keyrings,
-        suite=facts.suite,
-        mirror=request.mirror,
-        sources_file=request.sources,
-        keyring=request.keyring,
-        packages_dir=request.packages,
-        proxy=request.apt_proxy,
-        held=second.rest,
-        allow_unsigned=request.allow_unsigned,
-    )
-
-
-def _from_image(
-    request: Request, work: Path, clock: Clock, *, spool: Path | None, disk: Path | None
-) -> Origin:
-    """The system that is in an image.
-
-    :param disk: where the image is copied to; None to look only.
-    """
-    assert request.from_image is not None
-    facts = images.look_at(request.from_image)
-    if disk is None and facts.format == "raw":
-        disk = facts.path
-    else:
-        disk = disk or work / "disk.raw"
-        with clock.step("copy"):
-            images.copy(facts, disk, clock.on_event)
-    base = images.look_into(facts, disk)
-    inspection = images.inspect(base, disk, spool=spool, on_event=clock.on_event)
-    plan.check_arch(request, inspection.facts)
-    second = stage.of_tarball(inspection.dpkg_status, ())
-    apt = _apt_input(request, inspection.facts, second)
-    return Origin(inspection=inspection, second_stage=second, apt=apt, image=base)
-
-
-def _from_suite(request: Request, work: Path, clock: Clock, *, spool: Path | None) -> Origin:
-    """The rootfs made of a suite's packages."""
-    arches.get(request.arch or "")
-    files = suite.image_files(request)
-    apt = suite.apt_input(request, files)
-    cache = Cache(request.cache)
-    with clock.step("packages"), AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
-        base = suite.find_base(request, root, fetching=spool is not None, on_event=clock.on_event)
-    inspection = suite.make_rootfs(request, base, files, spool=spool, on_event=clock.on_event)
-    second = base.second_stage
-    apt = dataclasses.replace(apt, dpkg_status=second.status)
-    return Origin(inspection=inspection, second_stage=second, apt=apt, fetched=base.fetched)
 
 
 @contextlib.contextmanager
