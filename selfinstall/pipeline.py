@@ -9,8 +9,6 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,12 +20,13 @@ from selfinstall.clock import Clock
 from selfinstall.errors import GuestFailed, HostError, InputError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.guestfiles import esp_content, files_before_layers
-from selfinstall.host import require_program, room_in, temporary_folder, workspace
+from selfinstall.host import require_program, room_in, workspace
 from selfinstall.image import export
 from selfinstall.image.digest import digesting, untouched
 from selfinstall.image.export import Exported
 from selfinstall.image.seal import publish, unfinished
 from selfinstall.inputs import Inputs, read_inputs
+from selfinstall.keptlog import kept
 from selfinstall.layers.session import Layers
 from selfinstall.layers.store import DEFAULT_LIMIT, Store
 from selfinstall.origin import Origin, from_image, from_suite, from_tarball
@@ -270,7 +269,7 @@ def _run_guest(
             fresh = _fresh(prepared, layers, clock)
             report = guest.run(request, made, arch, machine, log, layers, fresh, clock.on_event)
     except GuestFailed as error:
-        error.log = _keep_log(log, request)
+        error.log = request.log or kept(log)
         raise
     clock.seconds.update(report.hooks)
     for path in machine.files:
@@ -323,19 +322,5 @@ def _verify(
             on_event=clock.on_event,
         )
     except GuestFailed as error:
-        error.log = _keep_log(log, request)
+        error.log = request.log or kept(log)
         raise
-
-
-def _keep_log(log: Path, request: Request) -> Path | None:
-    """Put the console's log where it outlives the build, since somebody will want to read it."""
-    if request.log is not None:
-        return request.log
-    if not log.exists():
-        return None
-    descriptor, name = tempfile.mkstemp(
-        prefix="selfinstall-", suffix=".log", dir=temporary_folder()
-    )
-    with os.fdopen(descriptor, "wb") as kept, log.open("rb") as stream:
-        shutil.copyfileobj(stream, kept)
-    return Path(name)
