@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import stat
-import time
 from pathlib import Path
 
 from selfinstall import plan, verification
 from selfinstall.arch import Arch
+from selfinstall.clock import Clock
 from selfinstall.errors import InputError
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.host import room_in, workspace
@@ -31,21 +31,19 @@ def export(image: Path, *, arch: str | None = None, on_event: OnEvent = ignore) 
         unmounted cleanly.
     :raises HostError: the host lacks qemu-img, debugfs or space.
     """
-    began = time.monotonic()
-    on_event(Event("begin", STEP))
-    facts = inspect_image(image)
-    chosen = verification.arch_of(facts, arch)
-    root = _root(facts, chosen)
-    with workspace() as work, room_in(work):
-        disk = _raw(facts, work, on_event)
-        arguments = images.arguments_beside(image) or _made(disk, root, chosen, work)
-        found = images.export(disk, root.start, arguments, work)
-        # What was taken out of a file is for those only who may read that.
-        private = not image.stat().st_mode & stat.S_IROTH
-        placed = images.publish(found, image, private=private)
-    message = f"kernel {placed.version}, its initramfs and the command line lie beside {image}"
-    on_event(Event("note", STEP, message=message))
-    on_event(Event("end", STEP, seconds=round(time.monotonic() - began, 3)))
+    with Clock(on_event).step(STEP):
+        facts = inspect_image(image)
+        chosen = verification.arch_of(facts, arch)
+        root = _root(facts, chosen)
+        with workspace() as work, room_in(work):
+            disk = _raw(facts, work, on_event)
+            arguments = images.arguments_beside(image) or _made(disk, root, chosen, work)
+            found = images.export(disk, root.start, arguments, work)
+            # What was taken out of a file is for those only who may read that.
+            private = not image.stat().st_mode & stat.S_IROTH
+            placed = images.publish(found, image, private=private)
+        message = f"kernel {placed.version}, its initramfs and the command line lie beside {image}"
+        on_event(Event("note", STEP, message=message))
     return placed
 
 

@@ -9,96 +9,34 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from selfinstall import arch as arches
-from selfinstall import cachefolder, guest, invocation, manifest, plan, stage, suite
-from selfinstall.adapt import base as images
+from selfinstall import cachefolder, guest, invocation, manifest, plan, suite
 from selfinstall.adapt import planning as adapting
-from selfinstall.adapt.base import Base
-from selfinstall.arch import Arch
 from selfinstall.cachefolder import DEFAULT_LIMIT
-from selfinstall.errors import GuestFailed, HostError, InputError
+from selfinstall.clock import Clock
+from selfinstall.errors import GuestFailed, HostError
 from selfinstall.events import Event, OnEvent, ignore
-from selfinstall.host import require_program, room_in, temporary_folder, workspace
+from selfinstall.host import room_in, workspace
 from selfinstall.image import export
 from selfinstall.image.digest import digesting, untouched
 from selfinstall.image.export import Exported
 from selfinstall.image.seal import publish, unfinished
-from selfinstall.inputs import Inputs, read_inputs
+from selfinstall.inputs import read_inputs
+from selfinstall.keptlog import kept
 from selfinstall.layers.session import Layers
 from selfinstall.layers.store import Store
-from selfinstall.packages.aptroot import AptRoot
-from selfinstall.packages.cache import Cache, check_folder, default_folder
-from selfinstall.packages.fetch import fetch
-from selfinstall.packages.resolution import Fetched, Resolution
-from selfinstall.packages.resolve import resolve
-from selfinstall.packages.target import AptInput
-from selfinstall.plan import Needs, Plan
-from selfinstall.profiles import blamed
+from selfinstall.packages.cache import check_folder, default_folder
+from selfinstall.plan import Plan
+from selfinstall.preparing import Prepared, prepare
 from selfinstall.qemu import qemu_img
-from selfinstall.qemu.emulator import check_kernel
 from selfinstall.qemu.emulator import find as find_emulator
-from selfinstall.qemu.firmware import first_usable, for_installer
+from selfinstall.qemu.firmware import first_usable
 from selfinstall.qemu.install import GuestReport
 from selfinstall.request import Request
 from selfinstall.result import Result
-from selfinstall.rootfs.facts import RootfsFacts
-from selfinstall.rootfs.inspect import Inspection, inspect
-from selfinstall.stage import SecondStage
 from selfinstall.verification import Verified, verify
-
-
-class Clock:
-    """Emits begin and end of each step and remembers how long it took, in seconds."""
-
-    def __init__(self, on_event: OnEvent) -> None:
-        self.on_event = on_event
-        self.seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time what is done inside, as step *name*."""
-        self.on_event(Event("begin", name))
-        began = time.monotonic()
-        yield
-        seconds = time.monotonic() - began
-        self.seconds[name] = round(self.seconds.get(name, 0) + seconds, 3)
-        self.on_event(Event("end", name, seconds=round(seconds, 3)))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Origin:
-    """What a build starts from, wherever it comes from.
-
-    :param second_stage: what is to be finished of it.
-    :param apt: where its packages come from, and what apt believes to be installed.
-    :param fetched: packages of the second stage that are fetched already.
-    :param image: the image that is adapted, None where a new one is made.
-    """
-
-    inspection: Inspection
-    second_stage: SecondStage
-    apt: AptInput
-    fetched: tuple[Fetched, ...] = ()
-    image: Base | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Prepared:
-    """The first half of a build: looked at, resolved, planned and, for a build, fetched."""
-
-    inputs: Inputs
-    inspection: Inspection
-    arch: Arch
-    plan: Plan
-    fetched: tuple[Fetched, ...]
-    esp: bytes
-    image: Base | None
 
 
 def make_plan(request: Request, on_event: OnEvent = ignore) -> Plan:
@@ -110,7 +48,7 @@ def make_plan(request: Request, on_event: OnEvent = ignore) -> Plan:
     with workspace() as work, contextlib.ExitStack() as holding:
         request = _with_cache(request, work, on_event)
         holding.callback(_trim_cache, request)
-        return _prepare(request, read_inputs(request), work, Clock(on_event), None, holding).plan
+        return prepare(request, read_inputs(request), work, Clock(on_event), None, holding).plan
 
 
 def build(request: Request, on_event: OnEvent = ignore) -> Result:
@@ -139,7 +77,7 @@ def build(request: Request, on_event: OnEvent = ignore) -> Result:
         disk = image if request.format == "raw" else work / "disk.raw"
         layers = Layers(_store(request, clock), disk, work, on_event)
         with layers.opened():
-            prepared = _prepare(request, inputs, work, clock, layers, holding)
+            prepared = prepare(request, inputs, work, clock, layers, holding)
             report = _run_guest(request, prepared, layers, work, clock)
             layers.keep()
         exported = _export(prepared.plan, disk, work)
@@ -215,188 +153,6 @@ def _store(request: Request, clock: Clock) -> Store | None:
         return None
 
 
-def _prepare(
-    request: Request,
-    inputs: Inputs,
-    work: Path,
-    clock: Clock,
-    layers: Layers | None,
-    holding: contextlib.ExitStack,
-) -> Prepared:
-    """Everything before the guest.  Without *layers*, only as far as the plan.
-
-    :param holding: until it closes, fetched packages stay.
-    """
-    spool = None if layers is None else work / "rootfs.tar"
-    if request.from_image is not None:
-        disk = None if layers is None else layers.disk
-        origin = _from_image(request, work, clock, spool=spool, disk=disk)
-    elif request.tarball is None:
-        origin = _from_suite(request, work, clock, holding, spool=spool)
-    else:
-        origin = _from_tarball(request, work, clock, spool=spool)
-    facts = origin.inspection.facts
-    arch = plan.arch_of(facts)
-    profiles = inputs.profiles
-    needs = (adapting if origin.image else plan).needs(request, facts, arch, profiles)
-    second = origin.second_stage
-    with _apt_root(request, origin, needs, work, clock, holding) as root:
-        resolution = Resolution()
-        if root is not None:
-            wanted = (*second.wanted, *needs.wanted)
-            try:
-                resolution = resolve(
-                    root, wanted, needs.useful, one_of=needs.kernels, on_event=clock.on_event
-                )
-            except InputError as error:
-                init = plan.chosen_init(request, facts)
-                raise blamed(error, profiles, init) from None
-        seed = request.seed or plan.content_seed(
-            request, facts, (*second.base, *resolution.packages)
-        )
-        if origin.image is not None:
-            made = adapting.make(
-                request, origin.image, facts, arch, resolution, profiles=profiles, seed=seed
-            )
-        else:
-            made = plan.make(
-                request, facts, arch, resolution, base=second.base, profiles=profiles, seed=seed
-            )
-        for warning in made.warnings:
-            clock.on_event(Event("warning", "plan", message=warning))
-        fetched, esp = origin.fetched, b""
-        if layers is not None and spool is not None:
-            _check_host(request, arch, made)
-            esp = guest.esp_content(made, work)
-            with clock.step("layer"):
-                files = guest.files_before_layers(made, arch, esp, profiles)
-                made = layers.start(made, arch, facts, files)
-            if root is not None and not layers.begun:
-                root.local |= stage.cut_out(facts.held, spool, work) if request.tarball else {}
-                lacking = Resolution(packages=made.packages[len(fetched) :])
-                fetched += fetch(root, lacking, root.cache, on_event=clock.on_event)
-    return Prepared(inputs, origin.inspection, arch, made, fetched, esp, origin.image)
-
-
-def _from_tarball(request: Request, work: Path, clock: Clock, *, spool: Path | None) -> Origin:
-    """The rootfs as it is in a tarball."""
-    assert request.tarball is not None
-    inspection = inspect(request.tarball, spool=spool, on_event=clock.on_event)
-    facts = inspection.facts
-    plan.check_arch(request, facts)
-    second = stage.of_tarball(inspection.dpkg_status, facts.held)
-    return Origin(
-        inspection=inspection, second_stage=second, apt=_apt_input(request, facts, second)
-    )
-
-
-def _apt_input(request: Request, facts: RootfsFacts, second: SecondStage) -> AptInput:
-    """What apt is told about a system that is there."""
-    return AptInput(
-        architecture=facts.architecture,
-        dpkg_status=second.status,
-        sources=facts.sources,
-        keyrings=facts.keyrings,
-        suite=facts.suite,
-        mirror=request.mirror,
-        sources_file=request.sources,
-        keyring=request.keyring,
-        packages_dir=request.packages,
-        proxy=request.apt_proxy,
-        held=second.rest,
-        allow_unsigned=request.allow_unsigned,
-    )
-
-
-def _from_image(
-    request: Request, work: Path, clock: Clock, *, spool: Path | None, disk: Path | None
-) -> Origin:
-    """The system that is in an image.
-
-    :param disk: where the image is copied to; None to look only.
-    """
-    assert request.from_image is not None
-    facts = images.look_at(request.from_image)
-    if disk is None and facts.format == "raw":
-        disk = facts.path
-    else:
-        disk = disk or work / "disk.raw"
-        with clock.step("copy"):
-            images.copy(facts, disk, clock.on_event)
-    base = images.look_into(facts, disk)
-    inspection = images.inspect(base, disk, spool=spool, on_event=clock.on_event)
-    plan.check_arch(request, inspection.facts)
-    second = stage.of_tarball(inspection.dpkg_status, ())
-    apt = _apt_input(request, inspection.facts, second)
-    return Origin(inspection=inspection, second_stage=second, apt=apt, image=base)
-
-
-def _from_suite(
-    request: Request,
-    work: Path,
-    clock: Clock,
-    holding: contextlib.ExitStack,
-    *,
-    spool: Path | None,
-) -> Origin:
-    """The rootfs made of a suite's packages."""
-    arches.get(request.arch or "")
-    files = suite.image_files(request)
-    apt = suite.apt_input(request, files)
-    cache = Cache(request.cache, holding)
-    with clock.step("packages"), AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
-        base = suite.find_base(request, root, fetching=spool is not None, on_event=clock.on_event)
-    inspection = suite.make_rootfs(request, base, files, spool=spool, on_event=clock.on_event)
-    second = base.second_stage
-    apt = dataclasses.replace(apt, dpkg_status=second.status)
-    return Origin(inspection=inspection, second_stage=second, apt=apt, fetched=base.fetched)
-
-
-@contextlib.contextmanager
-def _apt_root(
-    request: Request,
-    origin: Origin,
-    needs: Needs,
-    work: Path,
-    clock: Clock,
-    holding: contextlib.ExitStack,
-) -> Iterator[AptRoot | None]:
-    """Where apt is asked for what is needed; None when nothing is."""
-    second = origin.second_stage
-    if needs.nothing and not (second.base or second.rest):
-        yield None
-        return
-    apt = dataclasses.replace(
-        origin.apt,
-        foreign=needs.foreign_architectures,
-        offline=needs.nothing and request.suite is None,
-    )
-    cache = Cache(request.cache, holding)
-    with clock.step("packages"), AptRoot(apt, work / "apt", cache, on_event=clock.on_event) as root:
-        yield root
-
-
-def _check_host(request: Request, arch: Arch, made: Plan) -> None:
-    """Look for what the later steps need of the host, before anything long is done.
-
-    :raises HostError: something is missing.
-    """
-    emulator = find_emulator(arch, request.qemu)
-    images = (p for p in made.packages if p.name.startswith("linux-image-"))
-    for kernel in (made.kernel, *(f"{p.name} {p.version}" for p in images)):
-        check_kernel(arch, emulator, kernel)
-    for_installer(arch, emulator)
-    require_program("qemu-img", "qemu-utils")
-    require_program("sfdisk", "fdisk")
-    if made.disk.partition("esp") is not None:
-        require_program("mkfs.vfat", "dosfstools")
-    if not made.loaders and not made.from_image:
-        require_program("debugfs", "e2fsprogs")
-    if made.verify:
-        for names in made.firmwares:
-            first_usable(arch, names, emulator)
-
-
 def _run_guest(
     request: Request, prepared: Prepared, layers: Layers, work: Path, clock: Clock
 ) -> GuestReport:
@@ -427,7 +183,7 @@ def _run_guest(
                 request, made, arch, machine, log, head, layers, fresh, clock.on_event
             )
     except GuestFailed as error:
-        error.log, error.versions = _keep_log(log, request), versions
+        error.log, error.versions = request.log or kept(log), versions
         raise
     clock.seconds.update(report.hooks)
     for path in machine.files:
@@ -484,19 +240,5 @@ def _verify(
             on_event=clock.on_event,
         )
     except GuestFailed as error:
-        error.log, error.versions = _keep_log(log, request), versions
+        error.log, error.versions = request.log or kept(log), versions
         raise
-
-
-def _keep_log(log: Path, request: Request) -> Path | None:
-    """Put the console's log where it outlives the build, since somebody will want to read it."""
-    if request.log is not None:
-        return request.log
-    if not log.exists():
-        return None
-    descriptor, name = tempfile.mkstemp(
-        prefix="selfinstall-", suffix=".log", dir=temporary_folder()
-    )
-    with os.fdopen(descriptor, "wb") as kept, log.open("rb") as stream:
-        shutil.copyfileobj(stream, kept)
-    return Path(name)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from selfinstall.errors import HostError, InputError
+from selfinstall.errors import InputError
 from selfinstall.host import require_program
+from selfinstall.image.tools import checked, run
 from selfinstall.layout import ALIGNMENT, SECTOR, Disk, PlacedPartition
 
 #: Extended partitions hold other partitions and no file system.
@@ -108,29 +108,16 @@ def grow(disk: Path, table: Table, wanted: Disk) -> None:
     with disk.open("r+b") as stream:
         stream.truncate(wanted.size)
     if table.label == "gpt" and wanted.size != table.size:
-        _check(_sfdisk(["--relocate", "gpt-bak-std"], disk))
+        checked(_sfdisk(["--relocate", "gpt-bak-std"], disk))
     root = wanted.root
     if any(part.number == root.number and part.size == root.size for part in table.partitions):
         return
     # Keeps start, type, ids, name and attributes.
     order = f"size={root.size // SECTOR}\n"
-    _check(_sfdisk(["--partno", str(root.number)], disk, order))
-
-
-def _check(done: subprocess.CompletedProcess[str]) -> None:
-    if done.returncode != 0:
-        words = " ".join((done.stderr or done.stdout).split())
-        raise HostError(f"sfdisk failed with status {done.returncode}: {words}")
+    checked(_sfdisk(["--partno", str(root.number)], disk, order))
 
 
 def _sfdisk(words: list[str], disk: Path, text: str = "") -> subprocess.CompletedProcess[str]:
     program = require_program("sfdisk", "fdisk")
-    return subprocess.run(
-        [program, "--no-reread", "--no-tell-kernel", *words, str(disk.absolute())],
-        input=text,
-        text=True,
-        errors="replace",
-        capture_output=True,
-        env={**os.environ, "LC_ALL": "C"},
-        check=False,
-    )
+    given = ("--no-reread", "--no-tell-kernel", *words, str(disk.absolute()))
+    return run(program, *given, text=text)

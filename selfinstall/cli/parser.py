@@ -19,7 +19,7 @@ _SEE_HELP = "selfinstall --help"
 class Command:
     """What the command line says.
 
-    :param verb: the verb, :data:`selfinstall.cli.options.BUILD` when none was named.
+    :param verb: the verb, :data:`selfinstall.cli.build_options.BUILD` when none was named.
     :param given: the values of the options that were given, by their ``dest``;
         the verb's file is ``file``.
     :param words: the command line itself, without the program's name.

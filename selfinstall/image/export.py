@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from selfinstall.errors import HostError, InputError
 from selfinstall.host import require_program
 from selfinstall.image.ext4 import read_superblock
 from selfinstall.image.seal import unfinished
+from selfinstall.image.tools import checked, run
 from selfinstall.initramfs import zboot
 from selfinstall.initramfs.modules import version_key
 from selfinstall.packages.cache import sha256_of
@@ -196,17 +195,5 @@ class _Root:
         return target
 
     def _run(self, request: str) -> str:
-        done = subprocess.run(
-            [self._program, "-R", request, self._device],
-            cwd=self._folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env={**os.environ, "LC_ALL": "C", "DEBUGFS_PAGER": "cat"},
-            check=False,
-        )
-        if done.returncode != 0:
-            words = " ".join(done.stderr.split())
-            raise HostError(f"debugfs failed with status {done.returncode}: {words}")
-        return done.stdout
+        words = ("-R", request, self._device)
+        return checked(run(self._program, *words, folder=self._folder, DEBUGFS_PAGER="cat"))

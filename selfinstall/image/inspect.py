@@ -81,7 +81,7 @@ class ImageFacts:
         return tuple(dict.fromkeys(rows))
 
     def _tells_of(self, use: LoaderUse) -> bool:
-        """A platform that not all images have must stand in a partition's name (plan.py)."""
+        """A platform that not all images have must stand in a partition's name (plan/disk.py)."""
         return use.kernel_architecture is None or any(
             f"-{use.target}" in p.name for p in self.partitions
         )

@@ -8,12 +8,10 @@ work on sparse files; only what is not zero is handed on.
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
 from pathlib import Path
 
-from selfinstall.errors import HostError
 from selfinstall.host import require_program
+from selfinstall.image.tools import checked, run
 from selfinstall.layout import ALIGNMENT, SECTOR, Disk
 
 #: Sectors of the table at both ends: protective MBR, header, 32 sectors of
@@ -38,11 +36,8 @@ def make_label(disk: Disk, work: Path) -> Label:
     path = work / "label"
     with path.open("wb") as stream:
         stream.truncate(disk.size)
-    _run(
-        [str(program), "--quiet", "--no-reread", "--no-tell-kernel", "--wipe=never", path.name],
-        work,
-        disk.sfdisk_script(),
-    )
+    words = ("--quiet", "--no-reread", "--no-tell-kernel", "--wipe=never", path.name)
+    checked(run(program, *words, folder=work, text=disk.sfdisk_script()))
     with path.open("rb") as stream:
         head = stream.read(HEAD_SECTORS * SECTOR)
         stream.seek(disk.size - TAIL_SECTORS * SECTOR)
@@ -63,25 +58,10 @@ def make_esp(size: int, fat_id: str, work: Path) -> bytes:
         stream.truncate(size)
     # Not --invariant: it overrides the id that fstab names.  No label: its entry would hold
     # the present time, SOURCE_DATE_EPOCH or not (dosfstools 4.2).
-    _run([str(program), "-F", "32", "-s", "1", "-i", fat_id.replace("-", ""), path.name], work, "")
+    words = ("-F", "32", "-s", "1", "-i", fat_id.replace("-", ""), path.name)
+    checked(run(program, *words, folder=work))
     with path.open("rb") as stream:
         # Reserved sectors, two tables and the root folder fill the first few MiB.
         content = stream.read(8 * ALIGNMENT).rstrip(b"\0")
     path.unlink()
     return content + bytes(-len(content) % SECTOR)
-
-
-def _run(command: list[str], work: Path, text: str) -> None:
-    done = subprocess.run(
-        command,
-        cwd=work,
-        input=text,
-        text=True,
-        errors="replace",
-        capture_output=True,
-        env={**os.environ, "LC_ALL": "C"},
-        check=False,
-    )
-    if done.returncode != 0:
-        words = " ".join((done.stderr or done.stdout).split())
-        raise HostError(f"{Path(command[0]).name} failed with status {done.returncode}: {words}")

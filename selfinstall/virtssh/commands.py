@@ -13,14 +13,14 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import selfinstall
 from selfinstall import boot, inputs
 from selfinstall.errors import GuestFailed, HostError, InputError, UsageError
-from selfinstall.host import require_program, temporary_folder
+from selfinstall.host import require_program
+from selfinstall.keptlog import kept
 from selfinstall.packages.cache import default_folder
 from selfinstall.qemu.console import clean
 from selfinstall.qemu.usernet import LOOPBACK
@@ -184,20 +184,9 @@ def _new_state() -> Iterator[State]:
         yield own
     except BaseException as error:
         if isinstance(error, GuestFailed):
-            error.log = _kept(own.console)
+            error.log = kept(own.console)
         own.remove()
         raise
-
-
-def _kept(log: Path) -> Path | None:
-    if not log.exists():
-        return None
-    descriptor, name = tempfile.mkstemp(
-        prefix="selfinstall-", suffix=".log", dir=temporary_folder()
-    )
-    with os.fdopen(descriptor, "wb") as kept, log.open("rb") as stream:
-        shutil.copyfileobj(stream, kept)
-    return Path(name)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selfinstall.guest import static
+from selfinstall.guestfiles import static
 
 #: in_target and event, as the hook knows them from lib.sh.
 LIBRARY = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selfinstall.guest import static
+from selfinstall.guestfiles import static
 
 LIBRARY = 'in_target() { echo "$@" >>ran; }\n'
 OURS = "etc/systemd/network/80-dhcp.network"

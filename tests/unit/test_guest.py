@@ -10,7 +10,7 @@ from golden import check
 from initramfs_helpers import Content, Link, Plain, elf_module, elf_program, make_tree, read_cpio
 from plan_helpers import make_facts, make_plan
 
-from selfinstall import guest
+from selfinstall import guest, guestfiles
 from selfinstall.arch import Arch, all_arches
 from selfinstall.initramfs.assemble import ExtraFile
 from selfinstall.initramfs.cpio import Region
@@ -50,7 +50,7 @@ def test_listing_of_the_initramfs(arch: Arch, tmp_path: Path) -> None:
     tree = make_target(tmp_path, arch, programs, modules)
     files = tuple(
         ExtraFile(f"selfinstall/{name}", 0o644, text.encode())
-        for name, text in guest.rendered(plan, arch).items()
+        for name, text in guestfiles.rendered(plan, arch).items()
     )
     kernel, initramfs = guest.write_bootable(
         tree,

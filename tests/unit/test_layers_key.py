@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from plan_helpers import SEED, make_facts, make_package
 
-from selfinstall import guest, layers, plan
+from selfinstall import guestfiles, layers, plan
 from selfinstall.arch import Arch, all_arches
 from selfinstall.initramfs.hooks import Hook, load_hook
 from selfinstall.layers import POINTS, key
@@ -36,7 +36,7 @@ def planned(
 
 
 def key_of(made: Plan, facts: RootfsFacts, esp: bytes = b"esp") -> str:
-    files = guest.files_before_layers(made, AMD64, esp)
+    files = guestfiles.files_before_layers(made, AMD64, esp)
     return key.layer_keys(made, AMD64, facts, files)[POINT]
 
 
@@ -165,7 +165,7 @@ def test_hooks_after_the_point_are_no_inputs(name: str, monkeypatch: pytest.Monk
 def test_every_file_that_the_hooks_find_is_an_input() -> None:
     facts = make_facts()
     made = planned(facts)
-    files = guest.files_before_layers(made, AMD64, b"esp")
+    files = guestfiles.files_before_layers(made, AMD64, b"esp")
     assert {"init", "lib.sh", "dpkg-steps", "files/grub.cfg", "esp.head"} <= files.keys()
     for path, content in files.items():
         other = {**files, path: content + b"x"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from plan_helpers import make_facts, make_plan
 
-from selfinstall import guest
+from selfinstall import guestfiles
 from selfinstall.arch import all_arches
 from selfinstall.errors import HostError
 from selfinstall.events import Event
@@ -33,7 +33,7 @@ class Build:
         self.layers = Layers(store, folder / "disk.img", folder, self.events.append)
 
     def start(self, plan: Plan) -> Plan:
-        files = guest.files_before_layers(plan, AMD64, b"esp")
+        files = guestfiles.files_before_layers(plan, AMD64, b"esp")
         return self.layers.start(plan, AMD64, FACTS, files)
 
     def whole(self, plan: Plan, go_on: Callable[[], bool] = lambda: True) -> None:

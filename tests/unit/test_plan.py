@@ -9,7 +9,7 @@ import pytest
 from golden import check
 from plan_helpers import make_facts, make_package, make_plan
 
-from selfinstall import guest, plan
+from selfinstall import guestfiles, plan
 from selfinstall.arch import Arch, all_arches
 from selfinstall.errors import InputError, UsageError
 from selfinstall.initramfs.hooks import load_hook
@@ -187,13 +187,13 @@ def test_plan_is_json_and_text(arch: Arch) -> None:
 @each_arch
 def test_rendered_files(arch: Arch) -> None:
     made = make_plan(make_facts(architecture=arch.name), hostname="it's", user="jo")
-    for name, text in guest.rendered(made, arch).items():
+    for name, text in guestfiles.rendered(made, arch).items():
         check(f"rendered-{arch.name}-{name.replace('/', '-')}", text)
 
 
 @pytest.mark.parametrize("name", ["settings", "files/grub.cfg"])
 def test_what_shells_read_is_clean_for_shellcheck(name: str) -> None:
-    text = guest.rendered(make_plan(hostname="it's", user="jo"), AMD64)[name]
+    text = guestfiles.rendered(make_plan(hostname="it's", user="jo"), AMD64)[name]
     # SC2034: these variables are for others.
     done = subprocess.run(
         ["shellcheck", "--shell=sh", "--exclude=SC2034", "-"],

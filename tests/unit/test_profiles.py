@@ -14,7 +14,7 @@ import pytest
 from golden import check
 from plan_helpers import SEED, make_facts, make_resolution
 
-from selfinstall import guest, layers, plan, profiles
+from selfinstall import guestfiles, layers, plan, profiles
 from selfinstall.arch import all_arches
 from selfinstall.cli.parser import parse as parse_command
 from selfinstall.cli.verbs import to_request
@@ -279,7 +279,9 @@ def test_what_the_guest_finds(arch: str, init: str) -> None:
         f"user: {made.settings['USER_NAME']}",
         f"packages: {' '.join(sorted({*needs.wanted} & wanted_by(wanted, made)))}",
     ]
-    for path, (content, program) in guest.profile_files(made, all_arches()[arch], wanted).items():
+    for path, (content, program) in guestfiles.profile_files(
+        made, all_arches()[arch], wanted
+    ).items():
         lines.append(f"== {path} {'755' if program else '644'}")
         if path.endswith("/settings"):
             lines.append(content.decode())
@@ -294,7 +296,7 @@ def run_hook(name: str, root: Path, arch: str, init: str) -> None:
     """A shipped profile's hook, as if *root* were /."""
     (wanted,) = read(name)
     made = planned(wanted, facts=make_facts(architecture=arch, init=init), arch=arch)
-    files = guest.profile_files(made, all_arches()[arch], (wanted,))
+    files = guestfiles.profile_files(made, all_arches()[arch], (wanted,))
     for path, (content, _) in files.items():
         place = root / path.removeprefix(f"profiles/{name}/files/")
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -415,7 +417,7 @@ def key_of(*wanted: Profile, **request: Any) -> str:
     facts = make_facts()
     made = planned(*wanted, facts=facts, **request)
     made = dataclasses.replace(made, hooks=layers.with_points(made.hooks))
-    files = guest.files_before_layers(made, AMD64, b"", wanted)
+    files = guestfiles.files_before_layers(made, AMD64, b"", wanted)
     return key.layer_keys(made, AMD64, facts, files)[layers.POINTS[-1]]
 
 

@@ -10,7 +10,7 @@ from deb_helpers import ar, deb_bytes
 from plan_helpers import SEED, make_facts, make_package, make_resolution
 from tar_helpers import inspect_bytes, member, rootfs, stanza, tar
 
-from selfinstall import guest, plan, stage
+from selfinstall import guestfiles, plan, stage
 from selfinstall.arch import all_arches
 from selfinstall.errors import InputError
 from selfinstall.packages import control
@@ -173,7 +173,7 @@ def test_the_plan_of_a_first_stage() -> None:
     )
     assert "42-second-stage" in made.hooks
     assert made.settings["PACKAGES_TOTAL"] == "4"
-    rendered = guest.rendered(made, arch)
+    rendered = guestfiles.rendered(made, arch)
     lines = rendered["dpkg-steps"].splitlines()
     assert lines[0].split() == ["debs"]
     assert lines[1] == "base base-passwd_1.0-1_amd64.deb libc6_1.0-1_amd64.deb"
@@ -191,6 +191,6 @@ def test_the_plan_of_an_unconfigured_system() -> None:
     made = plan.make(Request(tarball=Path("x.tar")), facts, arch, make_resolution(), seed=SEED)
     assert "42-second-stage" not in made.hooks
     assert made.settings["UNCONFIGURED"] == "2"
-    steps = guest.rendered(made, arch)["dpkg-steps"].splitlines()
+    steps = guestfiles.rendered(made, arch)["dpkg-steps"].splitlines()
     assert steps[1].strip() == steps[-1] == "pending"
     assert "to finish:    2 packages" in made.to_text()

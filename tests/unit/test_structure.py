@@ -14,7 +14,7 @@ from plan_helpers import make_plan
 from selfinstall import loader
 from selfinstall.adapt import planning
 from selfinstall.arch import all_arches
-from selfinstall.guest import IMAGE_FILES
+from selfinstall.guestfiles import IMAGE_FILES
 from selfinstall.initramfs.hooks import load_hook
 from selfinstall.loader import all_loaders
 
