@@ -190,26 +190,26 @@ def test_qemu_is_missing(tmp_path: Path) -> None:
 
 def test_silence(tmp_path: Path) -> None:
     body = 'signal.signal(signal.SIGTERM, signal.SIG_IGN); event("begin", "10-a"); for_ever()'
-    error = fails(tmp_path, body, stall=0.3)
+    error = fails(tmp_path, body, stall=1.0)
     assert isinstance(error, GuestHung)
-    assert error.message == "the guest hung in 10-a: nothing moved for 0.3 s"
+    assert error.message == "the guest hung in 10-a: nothing moved for 1 s"
     assert (error.hook, error.exit_status) == ("10-a", 6)
     assert "--stall" in (error.hint or "")
 
 
 def test_repetition_is_silence(tmp_path: Path) -> None:
     body = 'event("begin", "10-a")\nwhile True: console("stuck for 9s\\n"); time.sleep(0.02)'
-    assert isinstance(fails(tmp_path, body, stall=0.3), GuestHung)
+    assert isinstance(fails(tmp_path, body, stall=1.0), GuestHung)
 
 
 def test_no_power_off_after_the_verdict(tmp_path: Path) -> None:
-    error = fails(tmp_path, GOOD + VERDICT + "for_ever()", stall=0.3)
+    error = fails(tmp_path, GOOD + VERDICT + "for_ever()", stall=1.0)
     assert isinstance(error, GuestHung)
     assert "after its verdict" in error.message
 
 
 def test_disk_is_life(tmp_path: Path) -> None:
-    play(tmp_path, f"moving = 1; time.sleep(0.8)\n{GOOD}{VERDICT}done()", stall=0.6)
+    play(tmp_path, f"moving = 1; time.sleep(1.4)\n{GOOD}{VERDICT}done()", stall=1.0)
 
 
 def test_garbage_and_floods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
