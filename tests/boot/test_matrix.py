@@ -33,6 +33,14 @@ ROWS = [
 ]
 
 
+def place(row: dict[str, Any]) -> list[str]:
+    """What tells a row from others; those of older runs may not name their source."""
+    return [
+        *(row[key] for key in ("suite", "arch", "loader", "firmware")),
+        row.get("source", "suite"),
+    ]
+
+
 def record(cell: Cell, firmware: str, **result: Any) -> None:
     """Put a result in the place of an earlier one of the same cell; runs may be side by side."""
     name = os.environ.get("SELFINSTALL_MATRIX_RESULTS")
@@ -46,10 +54,9 @@ def record(cell: Cell, firmware: str, **result: Any) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX)
         stream.seek(0)
         rows = json.loads(stream.read() or '{"cells": []}')["cells"]
-        key = ("suite", "arch", "loader", "firmware", "source")
-        rows = [r for r in rows if [r[k] for k in key] != [row[k] for k in key]]
+        rows = [r for r in rows if place(r) != place(row)]
         rows.append(row)
-        rows.sort(key=lambda r: [r[k] for k in key])
+        rows.sort(key=place)
         stream.truncate(0)
         stream.write(json.dumps({"cells": rows}, indent=1) + "\n")
 
