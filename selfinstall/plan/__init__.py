@@ -17,7 +17,7 @@ from selfinstall.plan.choices import arch_of, check_arch, check_source, output_p
 from selfinstall.plan.disk import needed_root_bytes, place
 from selfinstall.plan.initsystem import INIT_PACKAGES, INIT_SYSTEMS, NO_NAME_SERVER, chosen_init
 from selfinstall.plan.kernel import INSTALLER_ARGS, kernel_arguments
-from selfinstall.plan.lacking import BASE_PACKAGES, Needs, needs
+from selfinstall.plan.lacking import BASE_PACKAGES, USEFUL_PACKAGES, Needs, needs
 from selfinstall.plan.making import content_seed, make
 from selfinstall.plan.model import Plan
 
@@ -28,6 +28,7 @@ __all__ = [
     "INSTALLER_ARGS",
     "NO_LOADER",
     "NO_NAME_SERVER",
+    "USEFUL_PACKAGES",
     "Needs",
     "Plan",
     "arch_of",
