@@ -60,13 +60,23 @@ def table(record_property: Callable[[str, object], None]) -> Any:
 
 
 @pytest.fixture(scope="session")
-def complete() -> Path:
-    """trixie with kernel, initramfs-tools, GRUB and what else an image needs (mmdebstrap)."""
+def fixture_file() -> Callable[[str], Path]:
+    """Where a file is that ``run-tests`` makes for tests, by its name."""
     folder = os.environ.get("SELFINSTALL_TEST_FIXTURES")
     if folder is None:
         if os.environ.get("CI"):
             pytest.fail("SELFINSTALL_TEST_FIXTURES is not set; ./run-tests sets it")
         pytest.skip("SELFINSTALL_TEST_FIXTURES is not set; ./run-tests sets it")
-    path = Path(folder) / "trixie-complete.tar.zst"
-    assert path.exists(), f"{path} is missing; ./run-tests makes it"
-    return path
+
+    def find(name: str) -> Path:
+        path = Path(folder) / name
+        assert path.exists(), f"{path} is missing; ./run-tests makes it"
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def complete(fixture_file: Callable[[str], Path]) -> Path:
+    """trixie with kernel, initramfs-tools, GRUB and what else an image needs (mmdebstrap)."""
+    return fixture_file("trixie-complete.tar.zst")

@@ -6,8 +6,7 @@ them; without it these tests are skipped, but not in CI.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,49 +22,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def fixtures() -> Path:
-    folder = os.environ.get("SELFINSTALL_TEST_FIXTURES")
-    if folder is None:
-        if os.environ.get("CI"):
-            pytest.fail("SELFINSTALL_TEST_FIXTURES is not set; ./run-tests sets it")
-        pytest.skip("SELFINSTALL_TEST_FIXTURES is not set; ./run-tests sets it")
-    return Path(folder)
-
-
-def _fixture(folder: Path, name: str) -> Path:
-    path = folder / name
-    assert path.exists(), f"{path} is missing; ./run-tests makes it"
-    return path
-
-
-@pytest.fixture(scope="session")
-def minbase(fixtures: Path) -> Path:
+def minbase(fixture_file: Callable[[str], Path]) -> Path:
     """trixie, minbase with systemd and udev: no kernel, no boot loader (mmdebstrap)."""
-    return _fixture(fixtures, "trixie-minbase.tar.zst")
+    return fixture_file("trixie-minbase.tar.zst")
 
 
 @pytest.fixture(scope="session")
-def complete(fixtures: Path) -> Path:
-    """trixie with kernel, initramfs-tools, GRUB and what else an image needs (mmdebstrap)."""
-    return _fixture(fixtures, "trixie-complete.tar.zst")
-
-
-@pytest.fixture(scope="session")
-def bookworm(fixtures: Path) -> Path:
+def bookworm(fixture_file: Callable[[str], Path]) -> Path:
     """bookworm, minbase (debootstrap): not even an init system."""
-    return _fixture(fixtures, "bookworm-debootstrap.tar.gz")
+    return fixture_file("bookworm-debootstrap.tar.gz")
 
 
 @pytest.fixture(scope="session")
-def first_stage(fixtures: Path) -> Path:
+def first_stage(fixture_file: Callable[[str], Path]) -> Path:
     """trixie, minbase, as debootstrap --foreign leaves it: packages extracted, none installed."""
-    return _fixture(fixtures, "trixie-first-stage.tar.gz")
+    return fixture_file("trixie-first-stage.tar.gz")
 
 
 @pytest.fixture(scope="session")
-def theirs(fixtures: Path) -> Path:
+def theirs(fixture_file: Callable[[str], Path]) -> Path:
     """trixie on a DOS label with GRUB for BIOS, as vmdb2 makes it: no serial console."""
-    return _fixture(fixtures, "trixie-vmdb2.qcow2")
+    return fixture_file("trixie-vmdb2.qcow2")
 
 
 @pytest.fixture
