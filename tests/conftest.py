@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,16 @@ sys.path[:0] = [str(HERE / "unit"), str(FAULTS)]
 #: Where the table is written, as JSON.
 RESULTS = "SELFINSTALL_FAULTS_RESULTS"
 _rows: list[dict[str, Any]] = []
+
+
+# Background jobs of a shell and of nohup are born with these ignored, and so would be every
+# program that the tests start and signal.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
