@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selfinstall.arch import Arch
 from selfinstall.events import OnEvent
+from selfinstall.ext4.owners import NOBODY, Owners
 from selfinstall.guestfiles import acls, own_files, static
 from selfinstall.host import room_in
 from selfinstall.initramfs import cpio, stripped, zboot
@@ -42,17 +43,21 @@ class Assembled:
     :param initramfs: the whole initramfs.
     :param rootfs: the tar that travels on a disk of its own, None when the initramfs holds it.
     :param packages: likewise the tar of the packages.
+    :param early: the tar of what the host itself puts into the root, None without such.
+    :param owners: whose the files in that are.
     """
 
     kernel: Path
     initramfs: Path
     rootfs: Path | None
     packages: Path | None
+    early: Path | None = None
+    owners: Owners = NOBODY
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All of them."""
-        found = (self.kernel, self.initramfs, self.rootfs, self.packages)
+        found = (self.kernel, self.initramfs, self.rootfs, self.packages, self.early)
         return tuple(path for path in found if path is not None)
 
 
@@ -81,6 +86,8 @@ def assemble(
     kernel = _kernel(tree, Tree(layers))
     spool = work / "rootfs.tar"
     packages = work / "packages.tar"
+    in_guest = plan.unpack == "guest" and not plan.from_image
+    early = None if in_guest or plan.from_image else work / "early.tar"
     epoch = plan.settings["SOURCE_DATE_EPOCH"]
     unpacking = prepare(
         plan.steps,
@@ -89,9 +96,11 @@ def assemble(
         spool_size=inspection.facts.tar_bytes,
         status=inspection.dpkg_status,
         out=packages,
+        early=early,
         epoch=int(epoch) if epoch else None,
         in_guest=plan.unpack == "guest",
     )
+    carried = (spool, packages) if in_guest else (packages,)
     hooks = tuple(load_hook(name) for name in plan.hooks)
     kernel_file, initramfs = write_bootable(tree, arch, kernel, hooks=hooks, files=(), work=work)
     on_base(kernel_file, initramfs)
@@ -101,8 +110,8 @@ def assemble(
             *own_files(plan, arch, inputs, work, unpacking.arranged),
             *unpacking.files,
             ExtraFile("selfinstall/esp.head", 0o644, esp),
-            *acls(inspection),
-            *(_payload(spool, packages) if plan.payload == "initramfs" else ()),
+            *(acls(inspection) if in_guest else ()),
+            *(_payload(carried) if plan.payload == "initramfs" else ()),
         ),
     )
     if not any("lib/modules/" in path for path in inspection.layer):
@@ -115,13 +124,15 @@ def assemble(
         _add_stripped_modules(initramfs, with_modules, cache)
     on_disk = plan.payload == "disk"
     if not on_disk:
-        spool.unlink()
-        packages.unlink()
+        for path in carried:
+            path.unlink()
     return Assembled(
         kernel=kernel_file,
         initramfs=initramfs,
-        rootfs=spool if on_disk and not plan.from_image else None,
+        rootfs=spool if on_disk and in_guest else None,
         packages=packages if on_disk and fetched else None,
+        early=early,
+        owners=unpacking.owners,
     )
 
 
@@ -209,8 +220,8 @@ def _kernel(tree: Tree, added: Tree) -> KernelFiles:
     return find_kernel(tree, find_kernel(added).version if brings else None)
 
 
-def _payload(spool: Path, packages: Path) -> Iterator[ExtraFile]:
-    for path in (spool, packages):
+def _payload(archives: Iterable[Path]) -> Iterator[ExtraFile]:
+    for path in archives:
         yield ExtraFile(f"payload/{path.name}", 0o644, Region(path, 0, path.stat().st_size))
 
 

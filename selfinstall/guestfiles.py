@@ -26,6 +26,9 @@ IMAGE_FILES = (
     "selfinstall-host-keys.service",
     "selfinstall-host-keys.init",
 )
+#: Static files that they need while they run.
+TOOL_FILES = ("selfinstall-shortcuts",)
+
 
 
 def files_before_layers(
@@ -35,7 +38,7 @@ def files_before_layers(
     brought = profile_files(plan, arch, profiles).items()
     texts = {name: text.encode() for name, text in rendered(plan, arch).items()}
     del texts["settings"]
-    shipped = ("init", "lib.sh", *(f"files/{name}" for name in IMAGE_FILES))
+    shipped = ("init", "lib.sh", *(f"files/{name}" for name in (*IMAGE_FILES, *TOOL_FILES)))
     return {
         **texts,
         **{name: static(name) for name in shipped},
@@ -61,7 +64,7 @@ def own_files(
 def _rendered(plan: Plan, arch: Arch, arranged: Arranged | None) -> Iterator[ExtraFile]:
     for name, text in rendered(plan, arch, arranged).items():
         yield ExtraFile(f"selfinstall/{name}", 0o644, text.encode())
-    for name in IMAGE_FILES:
+    for name in (*IMAGE_FILES, *TOOL_FILES):
         yield ExtraFile(f"selfinstall/files/{name}", 0o644, static(f"files/{name}"))
 
 

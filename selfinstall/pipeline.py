@@ -18,6 +18,10 @@ from selfinstall.cachefolder import DEFAULT_LIMIT
 from selfinstall.clock import Clock
 from selfinstall.errors import GuestFailed, HostError
 from selfinstall.events import Event, OnEvent, ignore
+from selfinstall.ext4 import inode
+from selfinstall.ext4 import make as ext4
+from selfinstall.ext4.make import Archive
+from selfinstall.guest import Assembled
 from selfinstall.host import room_in, workspace
 from selfinstall.image import export
 from selfinstall.image.digest import digesting, untouched
@@ -29,7 +33,7 @@ from selfinstall.layers.session import Layers
 from selfinstall.layers.store import Store
 from selfinstall.packages.cache import check_folder, default_folder
 from selfinstall.plan import Plan
-from selfinstall.preparing import Prepared, prepare
+from selfinstall.preparing import SPOOL, Prepared, prepare
 from selfinstall.qemu import qemu_img
 from selfinstall.qemu.emulator import find as find_emulator
 from selfinstall.qemu.firmware import first_usable
@@ -176,29 +180,71 @@ def _run_guest(
     log = request.log or work / "console.log"
     versions = invocation.versions(find_emulator(arch, request.qemu).version)
     head = invocation.head(request.invocation, versions)
+    fresh = _fresh(prepared, machine, layers, work, clock)
+    fresh()
+    spoilt = itertools.chain((False,), itertools.repeat(True))
     try:
         with clock.step("guest"):
-            fresh = _fresh(prepared, layers, clock)
             report = guest.run(
-                request, made, arch, machine, log, head, layers, fresh, clock.on_event
+                request,
+                made,
+                arch,
+                machine,
+                log,
+                head,
+                layers,
+                lambda: fresh() if next(spoilt) else None,
+                clock.on_event,
             )
     except GuestFailed as error:
         error.log, error.versions = request.log or kept(log), versions
         raise
     clock.seconds.update(report.hooks)
-    for path in machine.files:
+    for path in (*machine.files, work / SPOOL):
         # The room may be needed for what comes.
-        path.unlink()
+        path.unlink(missing_ok=True)
     return report
 
 
-def _fresh(prepared: Prepared, layers: Layers, clock: Clock) -> Callable[[], None]:
+def _fresh(
+    prepared: Prepared, machine: Assembled, layers: Layers, work: Path, clock: Clock
+) -> Callable[[], None]:
     """What makes the disk as the guest shall find it, before each attempt."""
     image, disk = prepared.image, prepared.plan.disk
     if image is None:
-        return lambda: layers.fresh_disk(disk.size)
+        return lambda: _new_disk(prepared, machine, layers, work, clock)
     spoilt = itertools.chain((False,), itertools.repeat(True))
     return lambda: image.fresh(layers.disk, disk, clock.on_event, again=next(spoilt))
+
+
+def _new_disk(
+    prepared: Prepared, machine: Assembled, layers: Layers, work: Path, clock: Clock
+) -> None:
+    """A disk with nothing on it, with a root that is filled already, or with a layer."""
+    made, facts = prepared.plan, prepared.inspection.facts
+    layers.fresh_disk(made.disk.size)
+    if layers.begun or made.unpack == "guest":
+        return
+    epoch = made.settings["SOURCE_DATE_EPOCH"]
+    archives = [Archive(path=work / SPOOL, size=facts.tar_bytes, name=facts.name)]
+    if machine.early is not None:
+        size = machine.early.stat().st_size
+        packages = Archive(
+            path=machine.early, size=size, name="the packages' archive", owners=machine.owners
+        )
+        archives += [packages] if size else []
+    with clock.step(ext4.STEP):
+        ext4.make_root(
+            layers.disk,
+            made.disk.root.start,
+            made.root_bytes // inode.BLOCK,
+            uuid=made.root_uuid,
+            hash_seed=made.root_hash_seed,
+            epoch=int(epoch) if epoch else None,
+            archives=archives,
+            work=work,
+            on_event=clock.on_event,
+        )
 
 
 def _export(made: Plan, disk: Path, work: Path) -> Exported | None:

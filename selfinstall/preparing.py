@@ -14,6 +14,7 @@ from selfinstall.arch import Arch
 from selfinstall.clock import Clock
 from selfinstall.errors import InputError
 from selfinstall.events import Event
+from selfinstall.ext4.make import require_tools
 from selfinstall.guestfiles import esp_content, files_before_layers
 from selfinstall.host import require_program
 from selfinstall.inputs import Inputs
@@ -31,6 +32,9 @@ from selfinstall.qemu.emulator import find as find_emulator
 from selfinstall.qemu.firmware import first_usable, for_installer
 from selfinstall.request import Request
 from selfinstall.rootfs.inspect import Inspection
+
+#: The uncompressed tarball, in the build's private folder.
+SPOOL = "rootfs.tar"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def prepare(
 
     :param holding: until it closes, fetched packages stay.
     """
-    spool = None if layers is None else work / "rootfs.tar"
+    spool = None if layers is None else work / SPOOL
     if request.from_image is not None:
         disk = None if layers is None else layers.disk
         origin = from_image(request, work, clock, spool=spool, disk=disk)
@@ -153,6 +157,8 @@ def _check_host(request: Request, arch: Arch, made: Plan) -> None:
     require_program("sfdisk", "fdisk")
     if made.disk.partition("esp") is not None:
         require_program("mkfs.vfat", "dosfstools")
+    if made.unpack == "host" and not made.from_image:
+        require_tools()
     if not made.loaders and not made.from_image:
         require_program("debugfs", "e2fsprogs")
     if made.verify:

@@ -37,6 +37,8 @@ MODULES = (
 PROGRAMS = (
     (("qemu-img",), "qemu-utils", "makes and converts images"),
     (("sfdisk",), "fdisk", "partitions"),
+    (("mke2fs",), "e2fsprogs", "makes root file systems"),
+    (("e2fsck",), "e2fsprogs", "indexes them"),
     (("debugfs",), "e2fsprogs", "copies kernels out of images without a boot loader"),
     (("mkfs.vfat",), "dosfstools", "makes EFI file systems"),
     (("apt-get",), "apt", "resolves and downloads packages"),

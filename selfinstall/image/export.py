@@ -196,4 +196,6 @@ class _Root:
 
     def _run(self, request: str) -> str:
         words = ("-R", request, self._device)
-        return checked(run(self._program, *words, folder=self._folder, DEBUGFS_PAGER="cat"))
+        return checked(
+            run(self._program, *words, folder=self._folder, variables={"DEBUGFS_PAGER": "cat"})
+        )

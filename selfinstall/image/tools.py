@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from selfinstall.errors import HostError
 
 
 def run(
-    program: Path, *words: str, text: str = "", folder: Path | None = None, **variables: str
+    program: Path,
+    *words: str,
+    text: str = "",
+    folder: Path | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run *program* with *words* in the C locale, whatever its exit status.
 
@@ -25,7 +30,7 @@ def run(
         text=True,
         errors="replace",
         capture_output=True,
-        env={**os.environ, "LC_ALL": "C", **variables},
+        env={**os.environ, "LC_ALL": "C", **(variables or {})},
         check=False,
     )
 

@@ -72,6 +72,7 @@ def _inputs(plan: Plan, arch: Arch, facts: RootfsFacts, files: Mapping[str, byte
         "kernel": plan.kernel,
         "guest": plan.installer_args,
         "time": plan.settings["SOURCE_DATE_EPOCH"],
+        "root": [plan.root_bytes, plan.root_uuid, plan.root_hash_seed],
         "disk": [plan.disk.uuid, *_partitions(plan)],
         "files": {path: hashlib.sha256(files[path]).hexdigest() for path in files},
     }

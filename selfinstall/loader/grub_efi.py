@@ -10,7 +10,7 @@ LOADER = Loader(
     # for a fallback loader and firmware capsules beside GRUB's 1 to 4 MiB.
     partitions=(Partition(role="esp", type=ESP, size=128 << 20),),
     packages=("grub2-common",),
-    hooks=("65-grub-efi", "68-grub-config"),
+    hooks=("32-esp", "65-grub-efi", "68-grub-config"),
     menu_programs=("update-grub",),
     menu_inputs=("etc/default", "etc/grub.d"),
     target_setting="GRUB_EFI_TARGETS",

@@ -1,4 +1,4 @@
-"""The installer's machine: its memory, its CPUs, and how the rootfs reaches it."""
+"""The installer's machine: its memory, its CPUs, and how archives reach it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ DEFAULT_SMP = 1
 def chosen_payload(
     request: Request, facts: RootfsFacts, arch: Arch, packages: Iterable[Package]
 ) -> tuple[Literal["initramfs", "disk"], int]:
-    """How the rootfs travels, and the guest's memory in MiB.
+    """How packages travel, and the rootfs if the guest unpacks it; the guest's memory in MiB.
 
     While the kernel unpacks an initramfs, memory holds it twice.  Packages
     grow when their members are decompressed; their size on disk says by how much.
     """
-    carried = facts.tar_bytes + sum(p.installed_size for p in packages)
+    carried = sum(p.installed_size for p in packages)
+    if request.unpack == "guest":
+        carried += facts.tar_bytes
     least = arch.qemu.memory
     in_memory = least - PAYLOAD_MEMORY + 2 * math.ceil(carried / MIB)
     if request.payload == "initramfs":

@@ -84,7 +84,12 @@ def make(
         memory_mib=memory,
         smp=request.smp or DEFAULT_SMP,
         profiles=tuple(profiling.Used(p.name, p.source, p.sha256) for p in profiles),
-        hooks=guest_hooks(uses, second_stage=bool(base), profiles=any(p.acts for p in profiles)),
+        hooks=guest_hooks(
+            uses,
+            second_stage=bool(base),
+            profiles=any(p.acts for p in profiles),
+            unpack=request.unpack,
+        ),
         settings={},
         installer_args=(console(arch), *INSTALLER_ARGS, *arch.installer_args),
         image_args=(

@@ -13,7 +13,7 @@ from selfinstall.plan.kernel import foreign
 from selfinstall.plan.lacking import GENERATORS
 from selfinstall.plan.model import Plan
 from selfinstall.profiles import Profile
-from selfinstall.request import Request
+from selfinstall.request import Request, Unpack
 from selfinstall.rootfs.facts import RootfsFacts
 
 #: GPT keeps its backup in the last 33 sectors (UEFI 2.10, 5.3.1); a MiB keeps the end aligned.
@@ -35,15 +35,16 @@ INITRAMFS_MODULES = (
 
 
 def guest_hooks(
-    uses: tuple[LoaderUse, ...], *, second_stage: bool, profiles: bool
+    uses: tuple[LoaderUse, ...], *, second_stage: bool, profiles: bool, unpack: Unpack
 ) -> tuple[str, ...]:
-    """The guest's hooks in their order, which is that of their names."""
+    """The guest's hooks in their order, which is that of their names.
+
+    :param unpack: who makes the root and unpacks the rootfs.
+    """
     common = {
         "10-modules",
         "20-partition",
-        "30-format",
         "35-mount",
-        "40-unpack",
         "45-chroot",
         "50-configure",
         "55-machine",
@@ -54,6 +55,8 @@ def guest_hooks(
         "80-refresh",
         "90-seal",
     }
+    if unpack == "guest":
+        common |= {"30-format", "40-unpack"}
     if second_stage:
         common.add("42-second-stage")
     if profiles:

@@ -32,6 +32,7 @@ class Member:
     :param acls: how its access control lists are stored, None when it has none.
     :param block: its header as the archive has it.
     :param extended: whether a pax header says more than that.
+    :param pax: what pax headers say of it, and GNU's own headers.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Member:
     acls: AclForm | None
     block: bytes
     extended: bool
+    pax: PaxRecords
 
 
 _TYPES: dict[bytes, MemberType] = {
@@ -177,6 +179,7 @@ class Members:
             _acl_form(pax) if kind not in ("symlink", "link") else None,
             header.block,
             not pax.keys() <= _GNU_NAMES,
+            pax,
         )
         start = member.offset
         if kind == "file" and (header.type == b"S" or sparse.is_sparse(pax)):

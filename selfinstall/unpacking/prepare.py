@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from selfinstall.errors import HostError, InputError
+from selfinstall.ext4.owners import NOBODY, Owners, owners_of
 from selfinstall.host import NO_ROOM
 from selfinstall.initramfs.assemble import ExtraFile
 from selfinstall.packages.resolution import Fetched, Step
@@ -30,10 +31,12 @@ class Prepared:
 
     :param arranged: its steps and why.
     :param files: for the initramfs.
+    :param owners: numbers of the rootfs's users and groups.
     """
 
     arranged: Arranged
     files: tuple[ExtraFile, ...] = ()
+    owners: Owners = NOBODY
 
 
 def prepare(
@@ -45,6 +48,7 @@ def prepare(
     status: bytes,
     out: Path,
     epoch: int | None,
+    early: Path | None = None,
     in_guest: bool = False,
 ) -> Prepared:
     """Arrange the unpacking, and write the archives for it one after the other.
@@ -56,10 +60,13 @@ def prepare(
     :param status: the rootfs's dpkg status file.
     :param out: the file to write; the .debs for the guest's dpkg come first, if there are any.
     :param epoch: seconds since 1970 for files that dpkg would write now; None for now.
+    :param early: the file to write with what is put into the root before the guest begins,
+        nothing in it if there is no such thing; None to leave that to the guest too.
     :param in_guest: leave all of it to the guest's dpkg.
     :raises InputError: a .deb is damaged.
     :raises HostError: the disk is full.
     """
+    owners = NOBODY
     if in_guest:
         arranged = by_dpkg(steps, "asked to")
     else:
@@ -68,15 +75,21 @@ def prepare(
         first = (name for step in steps if step.action == "base" for name in step.packages)
         hashes = {packages[name].name: digests(packages[name]) for name in first}
         rootfs = scan(spool, spool_size, paths)
-        arranged = arrange(steps, packages, rootfs, status, hashes=hashes)
+        owners = owners_of(rootfs.files)
+        arranged = arrange(steps, packages, rootfs, status, hashes=hashes, early=early is not None)
     now = int(time.time()) if epoch is None else epoch
     debs = [f for f in fetched if f.package.filename in arranged.left]
     with _writing(out) as stream:
         if debs:
             write.write_debs(stream, debs)
         for made in arranged.rounds:
-            write.write_round(stream, made, now)
-    return Prepared(arranged, tuple(_files(arranged.rounds, now)))
+            if not made.early:
+                write.write_rounds(stream, [made], now)
+    if early is not None:
+        with _writing(early) as stream:
+            if any(made.early for made in arranged.rounds):
+                write.write_rounds(stream, (made for made in arranged.rounds if made.early), now)
+    return Prepared(arranged, tuple(_files(arranged.rounds, now)), owners)
 
 
 @contextlib.contextmanager

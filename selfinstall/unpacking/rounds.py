@@ -4,18 +4,24 @@ Each step that unpacks becomes up to three: the ``preinst`` scripts of what the 
 unpacked, its archive, and dpkg for the others.  Within a step the order among packages
 is free (:mod:`selfinstall.packages.order` sees to that); the steps' own order stays, so
 whatever a package Pre-Depends on is configured before its ``preinst`` runs.
+
+What comes before anything of the packages runs need not wait for the guest: of the first
+step, packages without a ``preinst`` are a round of their own, whose files the host itself can
+put into the root.  So can it those of kernels, which are most of all, since no script of
+the others looks at them, nor does their own ``preinst``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from selfinstall.packages.resolution import Step
 from selfinstall.unpacking import base, database, rule
 from selfinstall.unpacking.contents import Contents
-from selfinstall.unpacking.view import FILE_TRIGGERS, Node, Rootfs, View
+from selfinstall.unpacking.view import FILE_TRIGGERS, KERNEL_HOOKS, Node, Rootfs, View
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,7 +29,15 @@ class GuestStep:
     """A line of the guest's list: an action and its words."""
 
     action: Literal[
-        "debs", "preinst", "extract", "base", "settle", "unpack", "configure", "pending"
+        "debs",
+        "preinst",
+        "extract",
+        "extracted",
+        "base",
+        "settle",
+        "unpack",
+        "configure",
+        "pending",
     ]
     words: tuple[str, ...] = ()
 
@@ -42,10 +56,12 @@ class Round:
 
     :param packages: in apt's order.
     :param added: lines to add to files of the rootfs, by path.
+    :param early: whether nothing needs to run in the guest before its files are in place.
     """
 
     packages: tuple[Placed, ...]
     added: Mapping[str, str]
+    early: bool = False
 
     @property
     def preinsts(self) -> tuple[Contents, ...]:
@@ -97,6 +113,7 @@ def arrange(
     status: bytes,
     *,
     hashes: Mapping[str, Mapping[str, str]] | None = None,
+    early: bool = False,
 ) -> Arranged:
     """Decide for each package who unpacks it.
 
@@ -106,6 +123,7 @@ def arrange(
     :param status: the rootfs's dpkg status file.
     :param hashes: MD5 of the configuration files of a ``base`` step's packages, by package
         name and path.
+    :param early: whether the host puts packages into the root before the guest begins.
     """
     fresh = any(step.action == "base" for step in steps)
     why = rule.general_objection(rootfs, fresh=fresh)
@@ -116,19 +134,23 @@ def arrange(
     watched = database.file_interests(rootfs.files.get(FILE_TRIGGERS, b"")).union(
         name for package in packages.values() for name, _ in database.interests(package)
     )
+    hooks = rootfs.hooks or any(
+        item.path.startswith(KERNEL_HOOKS) for p in packages.values() for item in p.items
+    )
     guest: list[GuestStep] = []
     rounds: list[Round] = []
     left: list[str] = []
     reasons: dict[str, str] = {}
-    for step in steps:
+    for number, step in enumerate(steps):
+        ready = functools.partial(_ready, early=early, first=number == 0, hooks=hooks)
         if step.action == "base":
             chosen = [packages[name] for name in step.packages]
             against = base.objections(chosen, rootfs.view, hashes or {})
             reasons |= against
             inside = [Placed(p, (None,) * len(p.items)) for p in chosen if p.name not in against]
-            if inside:
-                rounds.append(_round(inside, watched, hashes))
-                guest += _steps(rounds[-1], len(rounds))
+            for made in _rounds(inside, watched, ready, hashes):
+                rounds.append(made)
+                guest += _steps(made, len(rounds))
             outside = tuple(n for n in step.packages if packages[n].name in against)
             guest += [GuestStep("base", outside)] if outside else []
             guest.append(GuestStep("settle"))
@@ -147,9 +169,9 @@ def arrange(
                 rest.append(name)
             else:
                 placed.append(found)
-        if placed:
-            rounds.append(_round(placed, watched))
-            guest += _steps(rounds[-1], len(rounds))
+        for made in _rounds(placed, watched, ready):
+            rounds.append(made)
+            guest += _steps(made, len(rounds))
         if rest:
             guest.append(GuestStep("unpack", tuple(rest)))
             for name in rest:
@@ -183,17 +205,39 @@ def _add(package: Contents, view: View) -> None:
         view.add(place, Node(item.type, item.target))
 
 
+def _rounds(
+    placed: Sequence[Placed],
+    watched: frozenset[str],
+    ready: Callable[[Placed], bool],
+    hashes: Mapping[str, Mapping[str, str]] | None = None,
+) -> Iterable[Round]:
+    """One; or two, of which the first is of packages whose files can be there early."""
+    found: dict[bool, list[Placed]] = {True: [], False: []}
+    for package in placed:
+        found[ready(package)].append(package)
+    for early, packages in found.items():
+        if packages:
+            yield _round(packages, watched, hashes, early=early)
+
+
+def _ready(placed: Placed, *, early: bool, first: bool, hooks: bool) -> bool:
+    script = placed.contents.text("preinst")
+    return early and ((first and rule.idle(script)) or (not hooks and rule.indifferent(script)))
+
+
 def _round(
     placed: Sequence[Placed],
     watched: frozenset[str],
-    hashes: Mapping[str, Mapping[str, str]] | None = None,
+    hashes: Mapping[str, Mapping[str, str]] | None,
+    *,
+    early: bool,
 ) -> Round:
     contents = [p.contents for p in placed]
     stanzas = (database.stanza(p, (hashes or {}).get(p.name)) for p in contents)
     added = {database.STATUS: "".join(stanzas)}
     for name, lines in database.triggers(contents, watched).items():
         added[f"{database.TRIGGERS}/{name}"] = lines
-    return Round(packages=tuple(placed), added=added)
+    return Round(packages=tuple(placed), added=added, early=early)
 
 
 def _steps(made: Round, number: int) -> Iterable[GuestStep]:
@@ -202,4 +246,4 @@ def _steps(made: Round, number: int) -> Iterable[GuestStep]:
         architecture = package.fetched.package.architecture
         yield GuestStep("preinst", (folder, package.name, architecture))
     names = tuple(p.contents.name for p in made.packages)
-    yield GuestStep("extract", (str(number), *names))
+    yield GuestStep("extracted" if made.early else "extract", (str(number), *names))

@@ -40,6 +40,15 @@ _IDLE_LINE = re.compile(
     r"\s*(?:#.*|set -e|exit 0|dpkg-maintscript-helper (?:rm_conffile|mv_conffile|symlink_to_dir"
     r"|dir_to_symlink) [^;&|`$<>]* -- \"\$@\")?\s*"
 )
+#: What the ``preinst`` of Debian's kernels consists of: a mark for their ``postinst``, and
+#: hooks of others.
+_KERNEL_LINE = re.compile(
+    r"\s*(?:#.*|fi|exit 0|version=[\w.+~-]+|image_path=/boot/vmlinu[xz]-\$version"
+    r"|if \[ (?:\"\$1\" = [\w-]+|-d /etc/kernel/preinst\.d) \]; then"
+    r"|mkdir -p /lib/modules/\$version|touch /lib/modules/\$version/\.fresh-install"
+    r"|linux-run-hooks image preinst \$version \$image_path -- \"\$@\""
+    r"|DEB_MAINT_PARAMS=\"\$\*\" run-parts [^;&|`<>]* /etc/kernel/preinst\.d)?\s*"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,6 +173,15 @@ def idle(script: str) -> bool:
     return not lines or (
         lines[0].startswith("#!") and all(_IDLE_LINE.fullmatch(line) for line in lines[1:])
     )
+
+
+def indifferent(script: str) -> bool:
+    """Whether a ``preinst`` does the same when its package's files are there already.
+
+    That of a kernel is known to, so long as there are no hooks (:data:`KERNEL_HOOKS`).
+    """
+    lines = script.replace("\\\n", " ").splitlines()
+    return bool(lines) and all(_KERNEL_LINE.fullmatch(line) for line in lines[1:])
 
 
 class ObjectionError(Exception):

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from selfinstall.ext4.owners import GROUP, PASSWD
 from selfinstall.rootfs.members import Member, Members, MemberType
 from selfinstall.rootfs.readers import RegionReader
 from selfinstall.rootfs.source import label
@@ -85,15 +86,18 @@ class Rootfs:
     :param view: links, and whatever has a name that occurs in a package.
     :param files: content of the files in :data:`CAPTURED` and below :data:`SETTINGS`.
     :param complete: whether *view* holds all of that; not when it were too much.
+    :param hooks: whether there are hooks that kernels' ``preinst`` scripts run.
     :param leftover: something that an interrupted dpkg left, None when there is nothing.
     """
 
     view: View
     files: Mapping[str, bytes]
     complete: bool = True
+    hooks: bool = False
     leftover: str | None = None
 
 
+KERNEL_HOOKS = "etc/kernel/preinst.d/"
 INFO_FORMAT = "var/lib/dpkg/info/format"
 DIVERSIONS = "var/lib/dpkg/diversions"
 OVERRIDES = "var/lib/dpkg/statoverride"
@@ -101,7 +105,9 @@ FILE_TRIGGERS = "var/lib/dpkg/triggers/File"
 CONFIGURATION = "etc/dpkg/dpkg.cfg"
 CONFIGURATIONS = "etc/dpkg/dpkg.cfg.d"
 #: Needed whatever the packages hold.
-CAPTURED = frozenset((INFO_FORMAT, DIVERSIONS, OVERRIDES, FILE_TRIGGERS, CONFIGURATION))
+CAPTURED = frozenset(
+    (INFO_FORMAT, DIVERSIONS, OVERRIDES, FILE_TRIGGERS, CONFIGURATION, PASSWD, GROUP)
+)
 STATUS = "var/lib/dpkg/status"
 DATABASE_FOLDERS = ("var", "var/lib", "var/lib/dpkg", "var/lib/dpkg/info", "var/lib/dpkg/triggers")
 _DATABASE = frozenset((*DATABASE_FOLDERS, STATUS))
@@ -122,11 +128,13 @@ def scan(spool: Path, size: int, paths: Iterable[str]) -> Rootfs:
     view = View()
     files: dict[str, bytes] = {}
     leftover = None
+    hooks = False
     with spool.open("rb") as stream:
         reader = RegionReader(stream, 0, size)
         for member in Members(reader, label(spool)):
             if member.path.endswith(_LEFTOVERS):
                 leftover = member.path
+            hooks = hooks or member.path.startswith(KERNEL_HOOKS)
             if not _wanted(member, names):
                 continue
             if len(view) > MAXIMUM_NODES:
@@ -134,7 +142,7 @@ def scan(spool: Path, size: int, paths: Iterable[str]) -> Rootfs:
             view.add(member.path, Node(member.type, member.target))
             if _captured(member.path) and member.size <= MAXIMUM_CAPTURED:
                 files[member.path] = reader.read(member.size) if member.pieces is None else b"?"
-    return Rootfs(view=view, files=files, leftover=leftover)
+    return Rootfs(view=view, files=files, hooks=hooks, leftover=leftover)
 
 
 def _wanted(member: Member, names: Collection[str]) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, BinaryIO
 
 from selfinstall.packages.resolution import Fetched
@@ -21,14 +22,14 @@ _CHUNK = 1 << 20
 _NAME = 100
 
 
-def write_round(out: BinaryIO, made: Round, mtime: int) -> None:
-    """Append the archive of what a round's packages hold, and dpkg's files about them.
+def write_rounds(out: BinaryIO, rounds: Iterable[Round], mtime: int) -> None:
+    """Append the archive of what the packages of *rounds* hold, and dpkg's files about them.
 
     :param mtime: the time of what dpkg itself would write now, seconds since 1970.
     :raises InputError: a .deb is damaged.
     """
     start = out.tell()
-    for placed in made.packages:
+    for placed in itertools.chain.from_iterable(made.packages for made in rounds):
         _write_files(out, placed)
         _write_info(out, placed.contents, mtime)
     finish(out, start)

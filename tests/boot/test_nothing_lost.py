@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from readback import Content, read_back
-from test_images import selfinstall
 from zstandard import ZstdDecompressor
 
+from selfinstall import Request, build
 from selfinstall.arch import all_arches
+from selfinstall.request import PayloadMode, Unpack
 
 #: What a build changes, and nothing else (docs: "What is changed").
 CHANGED = {"etc/fstab", "etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf"}
@@ -207,15 +208,15 @@ def acl_of_attribute(value: bytes) -> str:
     return ",".join(sorted(entries))
 
 
-@pytest.mark.parametrize("payload", ["initramfs", "disk"])
-def test_nothing_is_lost(complete: Path, tmp_path: Path, payload: str) -> None:
+@pytest.mark.parametrize(("unpack", "payload"), [("host", "auto"), ("guest", "initramfs")])
+def test_nothing_is_lost(
+    complete: Path, tmp_path: Path, unpack: Unpack, payload: PayloadMode
+) -> None:
     # mmdebstrap's form of access control lists is there anyway; tar's own makes two forms.
-    acl_texts = payload == "disk"
+    acl_texts = unpack == "host"
     tarball = odd_tarball(complete, tmp_path, acl_texts=acl_texts)
     image = tmp_path / "odd.img"
-    selfinstall(
-        "--tarball", tarball, "-o", image, "--payload", payload, "--no-verify",
-    )  # fmt: skip
+    build(Request(tarball=tarball, output=image, unpack=unpack, payload=payload, verify=False))
     arch = all_arches()["amd64"]
     before, links, holes = contents(tarball)
     after, links_after, holes_after = contents(read_back(image, complete, arch, tmp_path / "rb"))

@@ -17,7 +17,18 @@ from selfinstall.cli import arches, doctor
 from selfinstall.qemu import accel
 
 QEMU = "#!/bin/sh\necho 'QEMU emulator version 8.1.0 (Debian 1:8.1)'\n"
-PROGRAMS = ("qemu-img", "sfdisk", "mkfs.vfat", "apt-get", "apt-cache", "sqv", "setpriv", "debugfs")
+PROGRAMS = (
+    "qemu-img",
+    "sfdisk",
+    "mkfs.vfat",
+    "apt-get",
+    "apt-cache",
+    "sqv",
+    "setpriv",
+    "debugfs",
+    "mke2fs",
+    "e2fsck",
+)
 
 
 @pytest.fixture

@@ -148,15 +148,28 @@ def test_unknown_boot_loader() -> None:
 
 
 def test_payload_goes_where_it_fits() -> None:
-    assert make_plan().payload == "disk"
-    assert make_plan(memory=1024).payload == "initramfs"
+    assert make_plan(unpack="guest").payload == "disk"
+    assert make_plan(unpack="guest", memory=1024).payload == "initramfs"
     large = make_facts(tar_bytes=3 << 30, content_bytes=3 << 30)
-    assert make_plan(large).payload == "disk"
+    assert make_plan(large, unpack="guest").payload == "disk"
     assert make_plan(payload="disk").payload == "disk"
-    assert make_plan(large, memory=16384).payload == "initramfs"
-    assert make_plan(large, payload="initramfs").memory_mib > 6144
+    assert make_plan(large, unpack="guest", memory=16384).payload == "initramfs"
+    assert make_plan(large, unpack="guest", payload="initramfs").memory_mib > 6144
     with pytest.raises(UsageError, match="memory"):
-        make_plan(large, payload="initramfs", memory=1024)
+        make_plan(large, unpack="guest", payload="initramfs", memory=1024)
+
+
+def test_a_rootfs_that_the_host_unpacks_takes_no_memory_of_the_guest() -> None:
+    large = make_facts(tar_bytes=3 << 30, content_bytes=3 << 30)
+    least = make_plan().memory_mib
+    assert make_plan(large).memory_mib == least
+    assert make_plan(large, payload="initramfs").memory_mib == least
+
+
+def test_who_makes_the_root() -> None:
+    making = {"30-format", "40-unpack"}
+    assert not making & set(make_plan().hooks)
+    assert making <= set(make_plan(unpack="guest").hooks)
 
 
 def test_hooks_run_in_the_order_of_their_names() -> None:

@@ -31,7 +31,7 @@ def test_file_and_architecture_agree() -> None:
 
 def test_every_loader_has_its_hook_and_every_use_its_loader_and_firmware() -> None:
     for name, descriptor in loader.all_loaders().items():
-        assert descriptor.hooks[0] == f"65-{name}"
+        assert f"65-{name}" in descriptor.hooks
         for hook in descriptor.hooks:
             assert load_hook(hook).name == hook
     for arch in all_arches().values():
@@ -173,7 +173,7 @@ def test_no_two_test_modules_have_the_same_name() -> None:
 
 
 #: Where the time of day is wanted: ages and times of files.
-OF_DAY = {"scratch.py", "unpacking/prepare.py", "cli/holdings.py"}
+OF_DAY = {"scratch.py", "ext4/make.py", "unpacking/prepare.py", "cli/holdings.py"}
 
 
 def test_durations_are_measured_by_a_clock_that_does_not_jump() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tarfile
@@ -31,11 +32,18 @@ EXTRACT = ("tar", "--extract", "--file=-", "--record-size=512K", "-p", "--no-ove
 
 
 def prepared(
-    folder: Path, root: Path, steps: Sequence[Step], fetched: Sequence[Fetched], **more: bool
+    folder: Path,
+    root: Path,
+    steps: Sequence[Step],
+    fetched: Sequence[Fetched],
+    *,
+    in_guest: bool = False,
+    early: bool = False,
 ) -> Prepared:
     return prepare(
         steps, fetched, spool=root, spool_size=root.stat().st_size,
-        status=status_of(root), out=folder / "packages.tar", epoch=5, **more,
+        status=status_of(root), out=folder / "packages.tar", epoch=5, in_guest=in_guest,
+        early=folder / "early.tar" if early else None,
     )  # fmt: skip
 
 
@@ -55,16 +63,20 @@ def decide(
 
 
 def extracted(folder: Path, root: Path, found: Prepared) -> Path:
-    """What the guest's hook would make of it."""
+    """What the host and the guest's hook would make of it."""
     target = folder / "ours"
     target.mkdir()
-    subprocess.run(["tar", "-xpf", root, "-C", target], check=True)
+    early = folder / "early.tar"
+    for archive in (root, early):
+        if archive.exists() and archive.stat().st_size:
+            subprocess.run(["tar", "-xpf", archive, "-C", target], check=True)
     with (folder / "packages.tar").open("rb") as stream:
         for step in found.arranged.steps:
-            if step.action != "extract":
+            if step.action not in ("extract", "extracted"):
                 continue
-            # Each tar reads on where the one before stopped, from the same descriptor.
-            subprocess.run([*EXTRACT, target], stdin=stream, check=True)
+            if step.action == "extract":
+                # Each tar reads on where the one before stopped, from the same descriptor.
+                subprocess.run([*EXTRACT, target], stdin=stream, check=True)
             prefix = f"selfinstall/unpacked/{step.words[0]}/"
             for file in found.files:
                 if file.path.startswith(prefix):
@@ -119,12 +131,15 @@ def forget(root: Path) -> None:
     shutil.rmtree(root / "var/log", ignore_errors=True)
 
 
+@pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("configured", [False, True])
-def test_the_same_as_dpkg(tmp_path: Path, configured: bool) -> None:
+def test_the_same_as_dpkg(tmp_path: Path, configured: bool, early: bool) -> None:
     fetched = everything(tmp_path)
     root = make_root(tmp_path)
-    found = prepared(tmp_path, root, steps_for(*fetched), fetched)
+    found = prepared(tmp_path, root, steps_for(*fetched), fetched, early=early)
     assert found.arranged.reasons == {}
+    actions = [step.action for step in found.arranged.steps]
+    assert actions == ["extracted" if early else "extract", "configure"]
     ours = extracted(tmp_path, root, found)
     theirs = tmp_path / "theirs"
     theirs.mkdir()
@@ -304,3 +319,91 @@ def test_long_names_and_the_rest_of_a_header(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "packages.tar") as made:
         info = made.getmember(name)
     assert (info.uname, info.mtime, info.mode, info.size) == ("root", 1_600_000_000, 0o644, 1)
+
+
+KERNEL_PREINST = """\
+#!/bin/sh -e
+
+version=6.12.107+deb13-amd64
+image_path=/boot/vmlinuz-$version
+
+if [ "$1" = abort-upgrade ]; then
+    exit 0
+fi
+
+if [ "$1" = install ]; then
+    # Create a flag file for postinst
+    mkdir -p /lib/modules/$version
+    touch /lib/modules/$version/.fresh-install
+fi
+
+linux-run-hooks image preinst $version $image_path -- "$@"
+
+exit 0
+"""
+#: As kernels of bookworm and before have it.
+OLD_HOOKS = """\
+if [ -d /etc/kernel/preinst.d ]; then
+    DEB_MAINT_PARAMS="$*" run-parts --report --exit-on-error --arg=$version \\
+\t      --arg=$image_path /etc/kernel/preinst.d
+fi
+"""
+OLD_KERNEL_PREINST = re.sub(r"(?m)^linux-run-hooks.*\n", lambda _: OLD_HOOKS, KERNEL_PREINST)
+
+
+@pytest.mark.parametrize("script", [KERNEL_PREINST, OLD_KERNEL_PREINST])
+def test_a_kernel_s_preinst_does_not_look_at_its_files(script: str) -> None:
+    assert rule.indifferent(script) and not rule.idle(script)
+    assert not rule.indifferent(script + "[ -e /boot/vmlinuz ] || exit 1\n")
+    assert not rule.indifferent(script.replace("mkdir -p", "rmdir"))
+    assert not rule.indifferent("")
+
+
+def early_actions(
+    folder: Path, steps: Sequence[Sequence[Fetched]], root: Mapping[str, str | None] | None = None
+) -> list[str]:
+    """The guest's actions, with what each is about, when the host puts early files in place."""
+    fetched = [package for step in steps for package in step]
+    every = [one for step in steps for one in steps_for(*step)]
+    found = prepared(folder, make_root(folder, root), every, fetched, early=True)
+    return [f"{step.action} {' '.join(step.words[1:])}" for step in found.arranged.steps]
+
+
+def test_what_is_in_place_before_the_guest_begins(tmp_path: Path) -> None:
+    idle = make_package(tmp_path, "idle", {"usr/bin/idle": ""})
+    script = {"preinst": "#!/bin/sh\nadduser x\n"}
+    busy = make_package(tmp_path, "busy", {"usr/bin/busy": ""}, control=script)
+    kernel = make_package(
+        tmp_path, "linux", {"boot/vmlinuz": ""}, control={"preinst": KERNEL_PREINST}
+    )
+    later = make_package(tmp_path, "later", {"usr/bin/later": ""})
+    # No script but the kernel's own runs between its files and its turn.
+    assert early_actions(tmp_path, [[idle, busy], [kernel, later]]) == [
+        "extracted idle", "preinst busy all", "extract busy", "configure busy:all",
+        "preinst linux all", "extracted linux", "extract later", "configure later:all",
+    ]  # fmt: skip
+    with tarfile.open(tmp_path / "early.tar") as archive:
+        names = archive.getnames()
+    assert "usr/bin/idle" in names and "boot/vmlinuz" in names
+    assert not {"usr/bin/busy", "usr/bin/later"} & set(names)
+
+
+@pytest.mark.parametrize("where", ["rootfs", "package"])
+def test_hooks_of_others_may_look_at_a_kernel_s_files(tmp_path: Path, where: str) -> None:
+    first = make_package(tmp_path, "first", {"usr/bin/first": ""}, control={"preinst": "exec x"})
+    kernel = make_package(
+        tmp_path, "linux", {"boot/vmlinuz": ""}, control={"preinst": KERNEL_PREINST}
+    )
+    hooks = {"etc/kernel/preinst.d/": "", "etc/kernel/preinst.d/hook": ""}
+    if where == "package":
+        first = make_package(tmp_path, "first", {"usr/bin/first": "", **hooks})
+    found = early_actions(tmp_path, [[first], [kernel]], hooks if where == "rootfs" else None)
+    assert "extract linux" in found
+
+
+def test_nothing_is_early_behind_packages_that_are_to_be_finished(tmp_path: Path) -> None:
+    idle = make_package(tmp_path, "idle", {"usr/bin/idle": ""})
+    steps = (Step("pending"), *steps_for(idle))
+    found = prepared(tmp_path, make_root(tmp_path), steps, [idle], early=True)
+    assert [step.action for step in found.arranged.steps] == ["pending", "extract", "configure"]
+    assert (tmp_path / "early.tar").stat().st_size == 0
