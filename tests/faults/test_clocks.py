@@ -33,7 +33,7 @@ def test_a_clock_that_jumps(complete: Path, tmp_path: Path, warm: Path, table: T
         os.utime(path, (next(times),) * 2)
     with table.point("clock jumps", "all"), stage.start(*LAYERED) as run:
         run.until("end", "guest")
-        assert ("begin", "70-grow") in run.seen and ("begin", "40-unpack") not in run.seen
+        assert ("begin", "70-grow") in run.seen and ("begin", "unpack") not in run.seen
         status, errors = run.end()
         assert status == 0, errors
         stage.kept(new=True)

@@ -71,7 +71,7 @@ def test_an_image_that_does_not_boot(
     table.settle()
 
 
-MOMENTS = [("begin", "10-modules"), ("progress", "40-unpack"), ("begin", "verify-bios")]
+MOMENTS = [("begin", "10-modules"), ("begin", "50-configure"), ("begin", "verify-bios")]
 
 
 @pytest.mark.parametrize(("event", "step"), MOMENTS if WHOLE else MOMENTS[:1])

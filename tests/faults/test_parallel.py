@@ -64,7 +64,7 @@ def test_builds_into_one_cache(complete: Path, tmp_path: Path, table: Table) -> 
         with table.point("builds into one cache", "one after them"):
             with first.start("--no-verify") as run:
                 run.until("end", "guest")
-                assert ("begin", "70-grow") in run.seen and ("begin", "40-unpack") not in run.seen
+                assert ("begin", "70-grow") in run.seen and ("begin", "unpack") not in run.seen
                 assert run.end()[0] == 0
             first.kept(new=True)
     table.settle()

@@ -16,8 +16,8 @@ COLD = [
     ("begin", "initramfs"),
     ("begin", "guest"),
     ("begin", "20-partition"),
-    ("begin", "40-unpack"),
-    ("progress", "40-unpack"),
+    ("begin", "unpack"),
+    ("progress", "unpack"),
     ("begin", "50-configure"),
     ("begin", "69-layer"),
 ]
@@ -76,7 +76,7 @@ def test_a_signal(
     stage = Stage(tmp_path / "after", complete, warm)
     with table.point(number.name, "a build after all"), stage.start(*LAYERED) as run:
         run.until("end", "guest")
-        assert ("begin", "70-grow") in run.seen and ("begin", "40-unpack") not in run.seen
+        assert ("begin", "70-grow") in run.seen and ("begin", "unpack") not in run.seen
         status, errors = run.end()
         assert status == 0, errors
         stage.kept(new=True)
