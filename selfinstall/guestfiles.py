@@ -30,7 +30,6 @@ IMAGE_FILES = (
 TOOL_FILES = ("selfinstall-shortcuts",)
 
 
-
 def files_before_layers(
     plan: Plan, arch: Arch, esp: bytes, profiles: Iterable[Profile] = ()
 ) -> dict[str, bytes]:
