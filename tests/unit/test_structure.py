@@ -14,7 +14,7 @@ from plan_helpers import make_plan
 from selfinstall import loader
 from selfinstall.adapt import planning
 from selfinstall.arch import all_arches
-from selfinstall.guestfiles import IMAGE_FILES
+from selfinstall.guestfiles import IMAGE_FILES, TOOL_FILES
 from selfinstall.initramfs.hooks import load_hook
 from selfinstall.loader import all_loaders
 
@@ -125,7 +125,10 @@ def test_scripts_are_clean_for_shellcheck() -> None:
 
 
 def test_every_file_for_the_image_is_sent() -> None:
-    assert {p.name for p in SCRIPTS if p.parent.name == "files"} == set(IMAGE_FILES)
+    assert {p.name for p in SCRIPTS if p.parent.name == "files"} == {
+        *IMAGE_FILES,
+        *TOOL_FILES,
+    }
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda p: p.name)
