@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import os
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ _ROOT, _NEXT_LEAF, _LEAF = 0x1, 0x7, 0x1
 _NO_NEXT, _NO_CURRENT = 2133571452, 2133571456
 #: ext2_err.h: no free block; no free inode.
 _FULL = frozenset((2133571400, 2133571401))
+#: ext2_err.h: a write ended early, as one does where the disk ends.
+_SHORT_WRITE = 2133571365
 
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "ext2fs_open2": (c_char_p, c_char_p, c_int, c_int, c_uint32, c_void_p, c_void_p),
@@ -121,7 +124,8 @@ class FileSystem:
         if code:
             message = self._errors.error_message(code).decode("utf-8", "replace")
             # Codes below 256 are errno's.
-            raise OSError(code if code < 256 else 0, message)
+            number = errno.ENOSPC if code == _SHORT_WRITE else code
+            raise OSError(number if number < 256 else 0, message)
 
     def close(self) -> None:
         """Write what is not written yet."""

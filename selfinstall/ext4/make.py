@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import os
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +19,7 @@ from selfinstall.ext4.inode import Stamp
 from selfinstall.ext4.library import FileSystem, Full, check_library
 from selfinstall.ext4.owners import NOBODY, Owners
 from selfinstall.ext4.writer import Writer
-from selfinstall.host import require_program
+from selfinstall.host import NO_ROOM, require_program, room_in
 from selfinstall.image.tools import checked, run
 from selfinstall.rootfs.headers import TarDamageError
 from selfinstall.rootfs.members import Members
@@ -41,6 +44,7 @@ _JOURNAL, _RESIZE = 64, 1 << 30
 _STRIDE = 8 << 20
 #: e2fsck(8): nothing wrong; errors corrected, as which it counts the folders that it indexes.
 _SOUND = (0, 1)
+_MAKE_ROOM = "free some space there, or choose another folder (-o, TMPDIR)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,9 +98,10 @@ def make_root(
     # Zero stands for no such time; e2fsck has a variable of its own.
     names = ("E2FSPROGS_FAKE_TIME", "E2FSCK_TIME")
     variables = dict.fromkeys(names, str(epoch)) if epoch else {}
-    _mke2fs(disk, offset, blocks, uuid, hash_seed, work, variables)
-    _fill(disk, offset, archives, Stamp(now * 10**9), on_event)
-    _e2fsck(disk, offset, variables)
+    with room_in(disk.parent, _MAKE_ROOM):
+        _mke2fs(disk, offset, blocks, uuid, hash_seed, work, variables)
+        _fill(disk, offset, archives, Stamp(now * 10**9), on_event)
+        _e2fsck(disk, offset, variables)
 
 
 def _mke2fs(
@@ -124,7 +129,18 @@ def _mke2fs(
         variables={"MKE2FS_CONFIG": str(configuration), **variables},
     )  # fmt: skip
     configuration.unlink()
-    checked(done)
+    _checked(done)
+
+
+def _checked(done: subprocess.CompletedProcess[str]) -> None:
+    """Let the end of a program count, a full disk as what it is."""
+    try:
+        checked(done)
+    except HostError as error:
+        for number in NO_ROOM:
+            if os.strerror(number) in error.message:
+                raise OSError(errno.ENOSPC, error.message) from None
+        raise
 
 
 def _fill(
@@ -197,4 +213,4 @@ def _e2fsck(disk: Path, offset: int, variables: dict[str, str]) -> None:
         variables=variables,
     )  # fmt: skip
     if done.returncode not in _SOUND:
-        checked(done)
+        _checked(done)
