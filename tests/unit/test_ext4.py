@@ -121,12 +121,21 @@ def test_where_the_kernel_does_not_copy(
     assert len(calls) == 1
 
 
-def test_another_failure_to_copy_is_told(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("code", "raised"), [(errno.EIO, OSError), (errno.ENOSPC, HostError)], ids=["io", "full"]
+)
+def test_another_failure_to_copy_is_told(
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    code: int,
+    raised: type[Exception],
+) -> None:
     def fail(*words: object) -> int:
-        raise OSError(errno.ENOSPC, "full")
+        raise OSError(code, os.strerror(code), str(tmp_path))
 
     monkeypatch.setattr(os, "copy_file_range", fail)
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(raised, match=re.escape(str(tmp_path))):
         make([member("one", bytes(100_000))])
 
 
