@@ -27,7 +27,7 @@ IMAGE_FILES = (
     "selfinstall-host-keys.init",
 )
 #: Static files that they need while they run.
-TOOL_FILES = ("selfinstall-shortcuts",)
+TOOL_FILES = ("selfinstall-shortcuts", "selfinstall-perl", "selfinstall-perl-stand-in")
 
 
 def files_before_layers(
