@@ -14,7 +14,7 @@ from selfinstall.events import OnEvent
 from selfinstall.ext4.owners import NOBODY, Owners
 from selfinstall.guestfiles import acls, own_files, static
 from selfinstall.host import room_in
-from selfinstall.initramfs import cpio, stripped, zboot
+from selfinstall.initramfs import bzimage, cpio, stripped, zboot
 from selfinstall.initramfs.assemble import ExtraFile, InitramfsSpec, plan_entries, write_initramfs
 from selfinstall.initramfs.cpio import Region
 from selfinstall.initramfs.hooks import Hook, load_hook
@@ -168,7 +168,8 @@ def write_bootable(
     image = tree.get(kernel.image)
     assert image is not None
     kernel_file, initramfs = work / "kernel", work / "initramfs"
-    kernel_file.write_bytes(zboot.unpacked(read_kernel(image, kernel.image), kernel.image))
+    packed = read_kernel(image, kernel.image)
+    kernel_file.write_bytes(bzimage.unpacked(zboot.unpacked(packed, kernel.image)))
     init = load_hook("init")
     spec = InitramfsSpec(
         programs=tuple(dict.fromkeys(p for hook in (init, *hooks) for p in hook.programs)),

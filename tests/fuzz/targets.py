@@ -30,7 +30,7 @@ from selfinstall.adapt.ext import Ext
 from selfinstall.adapt.stream import ImageStream
 from selfinstall.image import ext4
 from selfinstall.image import inspect as images
-from selfinstall.initramfs import elf, modules, zboot
+from selfinstall.initramfs import bzimage, elf, modules, zboot
 from selfinstall.initramfs.merged import MergedTree
 from selfinstall.layers.store import Damaged, Store
 from selfinstall.packages import control, deb, keyring, order, problems, resolve, sources, target
@@ -407,6 +407,14 @@ def _zboot(kind: str, content: bytes) -> bytes:
     return b"MZ\0\0zimg" + struct.pack("<IIQ", 64, len(packed), 0) + name + bytes(32) + packed
 
 
+def _bzimage(kind: str) -> bytes:
+    payload = tars.COMPRESS[kind](PROGRAMS[0])  # type: ignore[index]
+    payload += b"" if kind == "gzip" else struct.pack("<I", len(PROGRAMS[0]))
+    head = bytes(0x1F1) + b"\1" + bytes(16) + b"HdrS" + struct.pack("<H", 0x20F)
+    head = head.ljust(0x248, b"\0") + struct.pack("<II", 0, len(payload))
+    return head.ljust(1024, b"\0") + payload
+
+
 # -- the guest and images -----------------------------------------------------------------------
 
 EVENTS = [
@@ -611,6 +619,8 @@ _ALL = (
     Target(name="kernels", seeds=[b"6.1.0-1\n6.9\n6.10-rc1~x\n1:2-3\n0_1+2\n"], run=_versions),
     Target(name="zboot", seeds=[_zboot(k, b"kernel" * 99) for k in ("gzip", "xz", "zstd", "none")],
            run=lambda data, folder: zboot.unpacked(data, "x")),
+    Target(name="bzimage", seeds=[_bzimage(k) for k in ("gzip", "xz", "zstd", "none")],
+           run=lambda data, folder: bzimage.unpacked(data)),
     Target(name="events", seeds=EVENTS, run=_events, expected=(TooManyMessages,)),
     Target(name="qmp", seeds=QMP, run=_qmp),
     Target(name="console", seeds=CONSOLE, run=_console),
