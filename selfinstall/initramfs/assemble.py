@@ -17,7 +17,12 @@ from selfinstall.initramfs import cpio
 from selfinstall.initramfs.cpio import CpioEntry, Region
 from selfinstall.initramfs.elf import MAXIMUM_FILE, find_program, library_closure
 from selfinstall.initramfs.merged import MERGED, Found, MergedTree, merged_path
-from selfinstall.initramfs.modules import module_closure, read_module
+from selfinstall.initramfs.modules import (
+    module_closure,
+    read_module,
+    takes_unsigned,
+    without_signature,
+)
 from selfinstall.rootfs.tree import Entry, Tree
 
 EMPTY_FOLDERS = {"dev": 0o755, "proc": 0o755, "run": 0o755, "sys": 0o755, "target": 0o755}
@@ -135,11 +140,14 @@ def _region(entry: Entry, path: str) -> bytes | Region:
 
 def _module_entries(tree: Tree, spec: InitramfsSpec) -> Iterator[CpioEntry]:
     modules = module_closure(tree, spec.kernel_version, spec.modules)
+    unsigned = takes_unsigned(tree, spec.kernel_version)
     width = max(2, len(str(len(modules))))
     for number, module in enumerate(modules):
         entry = tree.get(module.path)
         assert entry is not None
         content = read_module(entry, module.path)
+        if unsigned:
+            content = without_signature(content)
         yield cpio.regular(f"modules/{number:0{width}}-{module.name}.ko", content)
 
 

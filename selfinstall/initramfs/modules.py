@@ -13,6 +13,7 @@ import io
 import lzma
 import posixpath
 import re
+import struct
 import zlib
 from collections.abc import Iterable
 
@@ -40,6 +41,11 @@ MODULE_ROOTS = ("usr/lib/modules", "lib/modules")
 SUFFIX = re.compile(r"\.ko(\.xz|\.zst|\.gz)?$")
 #: Folders of what goes by an algorithm's name.
 ALGORITHM = re.compile(r"/kernel/(?:.*/)?(?:crypto|lib)/")
+#: What a signed module ends with, and struct module_signature before it, whose last field is the
+#: signature's length (scripts/sign-file.c of the kernel).
+_SIGNED, _SIGNATURE = b"~Module signature appended~\n", struct.Struct(">5B3xI")
+#: Where a kernel tells how it was built.
+CONFIGS = ("boot/config-{}", "usr/lib/modules/{}/config", "lib/modules/{}/config")
 IMAGES = ("boot/vmlinuz-{}", "boot/vmlinux-{}", "usr/lib/modules/{}/vmlinuz")
 
 
@@ -123,6 +129,30 @@ def read_module(entry: Entry, path: str) -> bytes:
     if entry.size > MAXIMUM_MODULE:
         raise InputError(f"the kernel module {path} is too large: {entry.size} bytes")
     return decompressed(entry.read(), f"kernel module {path}")
+
+
+def takes_unsigned(tree: Tree, version: str) -> bool:
+    """Whether a kernel loads modules without a signature, as far as it tells."""
+    for path in (form.format(version) for form in CONFIGS):
+        entry = tree.get(path)
+        if entry is not None and entry.type == "file" and entry.size <= MAXIMUM_LIST:
+            return b"\nCONFIG_MODULE_SIG_FORCE=y\n" not in entry.read()
+    return False
+
+
+def without_signature(module: bytes) -> bytes:
+    """A module's ELF file without what stands behind it.
+
+    Emulated, checking the signatures takes half of what loading the modules takes, and there is
+    nobody to protect from them.
+    """
+    if not module.endswith(_SIGNED):
+        return module
+    end = len(module) - len(_SIGNED) - _SIGNATURE.size
+    if end < 0:
+        return module
+    *_, length = _SIGNATURE.unpack_from(module, end)
+    return module[: end - length] if length <= end else module
 
 
 def read_kernel(entry: Entry, path: str) -> bytes:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -240,3 +241,47 @@ def test_no_kernel(tmp_path: Path) -> None:
         modules.find_kernel(tree)
     with pytest.raises(InputError, match=r"no kernel 6\.1 in"):
         modules.find_kernel(tree, "6.1")
+
+
+def signed(module: bytes, signature: bytes, length: int | None = None) -> bytes:
+    length = len(signature) if length is None else length
+    about = struct.pack(">5B3xI", 0, 0, 2, 0, 0, length)
+    return module + signature + about + b"~Module signature appended~\n"
+
+
+@pytest.mark.parametrize("module", [b"", b"\x7fELF module", bytes(5000)])
+@pytest.mark.parametrize("size", [0, 1, 700])
+def test_a_signature_is_cut_off(module: bytes, size: int) -> None:
+    assert modules.without_signature(signed(module, b"s" * size)) == module
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        b"",
+        b"\x7fELF module",
+        signed(b"module", b"signature") + b"more",
+        signed(b"module", b"signature", 1 << 31),
+        signed(b"", b"signature", 10),
+        b"~Module signature appended~\n",
+    ],
+)
+def test_what_is_not_signed_stays_as_it_is(module: bytes) -> None:
+    assert modules.without_signature(module) is module
+
+
+@pytest.mark.parametrize(
+    ("config", "takes"),
+    [
+        (b"#\nCONFIG_MODULE_SIG=y\n# CONFIG_MODULE_SIG_FORCE is not set\n", True),
+        (b"#\nCONFIG_MODULE_SIG=y\nCONFIG_MODULE_SIG_FORCE=y\n", False),
+        (None, False),
+    ],
+)
+def test_whether_a_kernel_wants_signatures(
+    config: bytes | None, takes: bool, tmp_path: Path
+) -> None:
+    content: dict[str, Content] = {"boot/vmlinuz-6.12": Plain(b"kernel")}
+    if config is not None:
+        content["boot/config-6.12"] = Plain(config)
+    assert modules.takes_unsigned(make_tree(tmp_path, content), "6.12") is takes
