@@ -90,12 +90,11 @@ STAND_INS=/run/selfinstall/stand-ins:/usr/local/sbin:/usr/local/bin:/usr/sbin:/u
 stand_in() {
 	mkdir -p /target/run/selfinstall/stand-ins
 	for program; do
-		stand_in=/target/run/selfinstall/stand-ins/$program
-		cat >"$stand_in" <<-'STAND_IN'
-			#!/bin/sh
-			case ${1-} in --version) echo 'initramfs-tools 0' ;; esac
-			: >"/run/selfinstall/wanted-${0##*/}"
-		STAND_IN
-		chmod 755 "$stand_in"
+		# shellcheck disable=SC2016  # for the stand-in's shell
+		printf '%s\n' '#!/bin/sh' \
+			"case \${1-} in --version) echo 'initramfs-tools 0' ;; esac" \
+			': >"/run/selfinstall/wanted-${0##*/}"' \
+			>"/target/run/selfinstall/stand-ins/$program"
 	done
+	(cd /target/run/selfinstall/stand-ins && chmod 755 "$@")
 }

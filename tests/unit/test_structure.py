@@ -117,7 +117,9 @@ def test_the_search_for_names_sees_code_and_not_prose() -> None:
 
 
 def test_scripts_are_clean_for_shellcheck() -> None:
-    names = [str(p) for p in SCRIPTS if p.suffix != ".service"]
+    perl = [p for p in SCRIPTS if p.read_text().startswith("#!/usr/bin/perl")]
+    assert len(perl) == 1
+    names = [str(p) for p in SCRIPTS if p.suffix != ".service" and p not in perl]
     done = subprocess.run(
         ["shellcheck", "--shell=sh", *names], capture_output=True, text=True, check=False
     )
