@@ -16,6 +16,12 @@ class Clock:
         self.on_event = on_event
         self.seconds: dict[str, float] = {}
 
+    def telling(self, on_event: OnEvent) -> Clock:
+        """A clock of the same seconds that tells *on_event*."""
+        other = Clock(on_event)
+        other.seconds = self.seconds
+        return other
+
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time what is done inside, as step *name*."""

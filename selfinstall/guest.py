@@ -20,10 +20,12 @@ from selfinstall.initramfs.cpio import Region
 from selfinstall.initramfs.hooks import Hook, load_hook
 from selfinstall.initramfs.modules import KernelFiles, find_kernel, read_kernel
 from selfinstall.inputs import Inputs
+from selfinstall.layers import POINTS
 from selfinstall.layers.session import Layers
 from selfinstall.packages.cache import Cache, folder_or
 from selfinstall.packages.resolution import Fetched
-from selfinstall.plan import Plan
+from selfinstall.plan import ROOT_HOOK, Plan
+from selfinstall.qemu.answers import Job
 from selfinstall.qemu.argv import AccelName, Drive, Machine, Network
 from selfinstall.qemu.emulator import find as find_emulator
 from selfinstall.qemu.firmware import for_installer
@@ -235,6 +237,7 @@ def run(
     head: bytes,
     layers: Layers,
     fresh: Callable[[], None],
+    fill: Callable[[OnEvent], None],
     on_event: OnEvent,
 ) -> GuestReport:
     """Boot the assembled guest and wait for its verdict.
@@ -243,6 +246,8 @@ def run(
     :param head: what the log begins with.
     :param layers: whose disk the guest gets.
     :param fresh: makes that disk what the guest shall find.
+    :param fill: makes the root on it while the guest starts, where a hook waits for that.
+    :raises InputError: the root cannot be made of what the archives hold.
     :raises HostError: qemu is missing or too old.
     :raises GuestFailed: a hook failed.
     :raises GuestHung: the guest gave no sign of life.
@@ -276,8 +281,20 @@ def run(
         on_event=on_event,
         # An attempt that did not come to life may have left something.
         fresh=fresh,
-        on_ask=functools.partial(layers.take, plan),
+        jobs=dict(_jobs(plan, layers, fill)),
     )
+
+
+def _jobs(plan: Plan, layers: Layers, fill: Callable[[OnEvent], None]) -> Iterator[tuple[str, Job]]:
+    """What the host does while the guest runs, by the hook that waits for it."""
+    if ROOT_HOOK in plan.hooks:
+        yield ROOT_HOOK, Job(lambda tell, go_on: fill(tell), ahead=True)
+    for point in POINTS:
+        yield point, _taking(plan, layers, point)
+
+
+def _taking(plan: Plan, layers: Layers, point: str) -> Job:
+    return Job(lambda tell, go_on: layers.take(plan, point, go_on))
 
 
 def _drives(plan: Plan, assembled: Assembled, disk: Path) -> Iterator[Drive]:

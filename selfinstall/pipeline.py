@@ -180,9 +180,6 @@ def _run_guest(
     log = request.log or work / "console.log"
     versions = invocation.versions(find_emulator(arch, request.qemu).version)
     head = invocation.head(request.invocation, versions)
-    fresh = _fresh(prepared, machine, layers, work, clock)
-    fresh()
-    spoilt = itertools.chain((False,), itertools.repeat(True))
     try:
         with clock.step("guest"):
             report = guest.run(
@@ -193,7 +190,8 @@ def _run_guest(
                 log,
                 head,
                 layers,
-                lambda: fresh() if next(spoilt) else None,
+                _fresh(prepared, layers, clock),
+                lambda tell: _fill(prepared, machine, layers.disk, work, clock.telling(tell)),
                 clock.on_event,
             )
     except GuestFailed as error:
@@ -206,25 +204,18 @@ def _run_guest(
     return report
 
 
-def _fresh(
-    prepared: Prepared, machine: Assembled, layers: Layers, work: Path, clock: Clock
-) -> Callable[[], None]:
+def _fresh(prepared: Prepared, layers: Layers, clock: Clock) -> Callable[[], None]:
     """What makes the disk as the guest shall find it, before each attempt."""
     image, disk = prepared.image, prepared.plan.disk
     if image is None:
-        return lambda: _new_disk(prepared, machine, layers, work, clock)
+        return lambda: layers.fresh_disk(disk.size)
     spoilt = itertools.chain((False,), itertools.repeat(True))
     return lambda: image.fresh(layers.disk, disk, clock.on_event, again=next(spoilt))
 
 
-def _new_disk(
-    prepared: Prepared, machine: Assembled, layers: Layers, work: Path, clock: Clock
-) -> None:
-    """A disk with nothing on it, with a root that is filled already, or with a layer."""
+def _fill(prepared: Prepared, machine: Assembled, disk: Path, work: Path, clock: Clock) -> None:
+    """Make the root on a disk that has nothing where it is to be."""
     made, facts = prepared.plan, prepared.inspection.facts
-    layers.fresh_disk(made.disk.size)
-    if layers.begun or made.unpack == "guest":
-        return
     epoch = made.settings["SOURCE_DATE_EPOCH"]
     archives = [Archive(path=work / SPOOL, size=facts.tar_bytes, name=facts.name)]
     if machine.early is not None:
@@ -235,7 +226,7 @@ def _new_disk(
         archives += [packages] if size else []
     with clock.step(ext4.STEP):
         ext4.make_root(
-            layers.disk,
+            disk,
             made.disk.root.start,
             made.root_bytes // inode.BLOCK,
             uuid=made.root_uuid,

@@ -15,7 +15,7 @@ resolve  what an image lacks, and what is asked  what is asked for
 plan     disk, loaders, hooks                    the same, then the disk, the hooks and the
                                                  settings of what is there
                                                  (:mod:`.planning`)
-guest    20-partition 32-esp 65-…   none of these; 36-fill, 68-adopted-menu
+guest    20-partition 32-esp 34-root 65-…        none of these; 36-fill, 68-adopted-menu
          68-… 69-layer 70-grow
 after    convert, verify, publish                the same
 ======== ======================================= ==========================================

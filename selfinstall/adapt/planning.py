@@ -22,7 +22,7 @@ from selfinstall.request import STDIN, Request
 from selfinstall.rootfs.facts import RootfsFacts
 
 #: Hooks that make a disk out of a rootfs.
-MAKING = frozenset({"20-partition", "30-format", "40-unpack", "70-grow"})
+MAKING = frozenset({"20-partition", "30-format", plans.ROOT_HOOK, "40-unpack", "70-grow"})
 #: Hooks of images alone, and the last of them that makes the boot menu.
 MENU = "68-adopted-menu"
 ADAPTING = frozenset({"36-fill", MENU})

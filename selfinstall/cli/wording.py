@@ -16,6 +16,7 @@ TITLES = {
     "unpack": "make and fill the root",
     "30-format": "make the root",
     "32-esp": "make the EFI file system",
+    "34-root": "wait for the root",
     "35-mount": "mount the root",
     "40-unpack": "unpack the rootfs",
     "42-second-stage": "clear up the first stage",

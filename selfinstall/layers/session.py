@@ -6,8 +6,11 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 from selfinstall.arch import Arch
 from selfinstall.errors import HostError
@@ -41,6 +44,9 @@ class Layers:
         self._layer: Layer | None = None
         self._fresh: dict[str, Path] = {}
         self._sums: dict[str, dict[str, Sum]] = {}
+        self._summing: dict[str, Future[Sum]] = {}
+        self._pool = ThreadPoolExecutor(1)
+        self._ending = threading.Event()
         self._about: dict[str, str] = {}
         self._pristine = False
         self._failures: list[str] = []
@@ -54,6 +60,8 @@ class Layers:
     def opened(self) -> Iterator[Layers]:
         """What is not kept goes when the build ends."""
         with self._stack:
+            self._stack.enter_context(self._pool)
+            self._stack.callback(self._ending.set)
             yield self
 
     def start(self, plan: Plan, arch: Arch, facts: RootfsFacts, files: Mapping[str, bytes]) -> Plan:
@@ -129,29 +137,36 @@ class Layers:
         for point, folder in tuple(self._fresh.items()):
             with self._forgiving(point):
                 self._sums[point] = {
-                    "kernel": _copied(kernel, folder / "kernel", lambda: True),
-                    "initramfs": _copied(initramfs, folder / "initramfs", lambda: True),
+                    "kernel": _copied(kernel, folder / "kernel"),
+                    "initramfs": _copied(initramfs, folder / "initramfs"),
                 }
 
     def take(self, plan: Plan, point: str, go_on: Callable[[], bool]) -> None:
         """Copy the disk, which does not change meanwhile.
 
-        :param go_on: as :func:`selfinstall.layers.sparse.copy` takes it.
+        :param go_on: as :func:`selfinstall.layers.sparse.duplicate` takes it.
         """
         folder = self._fresh.get(point)
-        if folder is None or "disk" in self._sums.get(point, {}):
+        if folder is None or point in self._summing:
             return
         end = plan.disk.root.start + plan.root_bytes
         # In a thread of its own: what went wrong is told later, by keep().
         with self._forgiving(point):
-            self._sums[point]["disk"] = _copied(self.disk, folder / "disk", go_on, end)
+            with _streams(self.disk, folder / "disk") as (come_from, go_to):
+                sparse.duplicate(come_from, go_to, end, go_on)
+            # The guest need not wait for that.
+            self._summing[point] = self._pool.submit(self._summed, folder / "disk", end)
+
+    def _summed(self, disk: Path, size: int) -> Sum:
+        with disk.open("rb", buffering=0) as stream:
+            return Sum(size, sparse.checksum(stream, size, lambda: not self._ending.is_set()))
 
     def keep(self) -> None:
         """Put what was taken into the cache; to be called when the guest has done well."""
-        for point, sums in tuple(self._sums.items()):
-            if self._store is None or "disk" not in sums:
-                continue
+        for point, summing in self._summing.items():
+            assert self._store is not None
             with self._forgiving(point):
+                sums = {**self._sums[point], "disk": summing.result()}
                 if self._store.add(self._keys[point], self._fresh[point], sums, self._about):
                     self._tell("note", f"kept as the layer {self._keys[point][:12]} in the cache")
         for failure in self._failures:
@@ -179,7 +194,13 @@ def _with_hooks(plan: Plan, hooks: tuple[str, ...]) -> Plan:
     return dataclasses.replace(plan, hooks=hooks, settings=settings)
 
 
-def _copied(source: Path, target: Path, go_on: Callable[[], bool], size: int | None = None) -> Sum:
+def _copied(source: Path, target: Path) -> Sum:
+    with _streams(source, target) as (come_from, go_to):
+        whole = os.fstat(come_from.fileno()).st_size
+        return Sum(whole, sparse.copy(come_from, go_to, whole))
+
+
+@contextlib.contextmanager
+def _streams(source: Path, target: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     with source.open("rb", buffering=0) as come_from, target.open("wb", buffering=0) as go_to:
-        whole = os.fstat(come_from.fileno()).st_size if size is None else size
-        return Sum(whole, sparse.copy(come_from, go_to, whole, go_on))
+        yield come_from, go_to

@@ -232,7 +232,10 @@ class AptRoot:
         if "Acquire::Retries " not in (self.folder / "apt.conf").read_text():
             # apt's own default of three takes 7 s to find out that there is no network.
             retries = ("-o", "Acquire::Retries=1")
-        output = self.run("apt-get", *retries, "update")
+        # Else it removes its caches and makes them anew, also where nothing has changed;
+        # whichever program needs them next sees whether they fit, and mends them.
+        keep = ("-o", "pkgCacheFile::Generate=false")
+        output = self.run("apt-get", *retries, *keep, "update")
         if output.status == 0:
             return
         problem = acquire_problem(output.text)

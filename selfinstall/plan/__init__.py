@@ -20,6 +20,7 @@ from selfinstall.plan.kernel import INSTALLER_ARGS, kernel_arguments
 from selfinstall.plan.lacking import BASE_PACKAGES, USEFUL_PACKAGES, Needs, needs
 from selfinstall.plan.making import content_seed, make
 from selfinstall.plan.model import Plan
+from selfinstall.plan.settings import ROOT_HOOK
 
 __all__ = [
     "BASE_PACKAGES",
@@ -28,6 +29,7 @@ __all__ = [
     "INSTALLER_ARGS",
     "NO_LOADER",
     "NO_NAME_SERVER",
+    "ROOT_HOOK",
     "USEFUL_PACKAGES",
     "Needs",
     "Plan",

@@ -22,6 +22,8 @@ LABEL_TAIL_SECTORS = 33
 ROOT_BLOCK = 4096
 #: How the names of the hooks begin that make the boot menu, last of all loaders' hooks.
 MENU = "68-"
+#: The hook that waits for the root that the host makes.
+ROOT_HOOK = "34-root"
 #: Drivers in the image's first initramfs: the disks, buses and keyboards of
 #: qemu, KVM, Xen, Hyper-V, VMware, VirtualBox and z/VM, whichever of them the kernel has.
 INITRAMFS_MODULES = (
@@ -55,8 +57,7 @@ def guest_hooks(
         "80-refresh",
         "90-seal",
     }
-    if unpack == "guest":
-        common |= {"30-format", "40-unpack"}
+    common |= {"30-format", "40-unpack"} if unpack == "guest" else {ROOT_HOOK}
     if second_stage:
         common.add("42-second-stage")
     if profiles:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from selfinstall import request
 from selfinstall.errors import GuestFailed, GuestHung
 from selfinstall.events import Event, OnEvent
 from selfinstall.qemu import accel
 from selfinstall.qemu.accel import Try, nothing
-from selfinstall.qemu.answers import ANSWERS, Answers, OnAsk
+from selfinstall.qemu.answers import ANSWERS, Answers, Job
 from selfinstall.qemu.argv import EVENTS, MANIFEST, AccelName, Channel, Machine
 from selfinstall.qemu.messages import Decoder, Question, TooManyMessages
 from selfinstall.qemu.oops import Oops
@@ -20,6 +21,7 @@ from selfinstall.qemu.supervise import Log, Supervisor, open_log
 
 CHANNELS = (Channel(name=EVENTS), Channel(name=MANIFEST))
 LARGEST_MANIFEST = 16 << 20
+_NO_JOBS: Mapping[str, Job] = MappingProxyType({})
 #: Seconds that a guest gets to end by itself after it said that it failed; its console's
 #: last lines come in that time.
 FAREWELL = 5.0
@@ -56,12 +58,13 @@ def run_installer(
     cache: Path,
     on_event: OnEvent,
     fresh: Callable[[], None] = nothing,
-    on_ask: OnAsk | None = None,
+    jobs: Mapping[str, Job] = _NO_JOBS,
 ) -> GuestReport:
     """Run the installer until it powered off with the verdict that all went well.
 
     The guest's begin, progress, end, note and warning messages are handed to
     *on_event* with the hook as step; its verdict is not, being the outcome of this call.
+    What a job raises, or *on_event*, ends the guest and is raised.
 
     :param machine_for: the machine under an accelerator; its console, QMP and channels are
         made here.  Called again when KVM failed, before the guest did anything.
@@ -72,7 +75,8 @@ def run_installer(
     :param hooks: what must have ended for a good verdict to be believed.
     :param cache: the folder where it is remembered whether KVM works here.
     :param fresh: called before each attempt: makes the disks what the guest shall find.
-    :param on_ask: called in a thread of its own when a hook asks; the guest waits for its end.
+    :param jobs: what the host does while the guest runs, by the hook that asks for its end;
+        anew for each attempt.
     :raises GuestFailed: a hook failed, or the guest ended without a verdict.
     :raises GuestHung: nothing moved for too long.
     :raises HostError: qemu, KVM, memory or disk space of the host.
@@ -87,7 +91,7 @@ def run_installer(
             step="installer",
             on_event=on_event,
             work=lambda attempt: _attempt(
-                machine_for(attempt.accel), attempt, stall, kept, hooks, on_event, fresh, on_ask
+                machine_for(attempt.accel), attempt, stall, kept, hooks, on_event, fresh, jobs
             ),
         )
 
@@ -100,12 +104,12 @@ def _attempt(
     hooks: tuple[str, ...],
     on_event: OnEvent,
     fresh: Callable[[], None],
-    on_ask: OnAsk | None,
+    jobs: Mapping[str, Job],
 ) -> GuestReport:
     fresh()
     machine = dataclasses.replace(machine, channels=CHANNELS)
     log.begin(machine)
-    with start(machine) as session, Answers(session, on_ask) as answers:
+    with start(machine) as session, Answers(session, jobs, on_event) as answers:
         supervisor = Supervisor(session, attempt, log, stall=stall, drives=machine.drives)
         guest = _Guest(supervisor, hooks, on_event, answers)
         guest.run()
@@ -153,6 +157,8 @@ class _Guest:
                 self._starved |= "Out of memory: Killed" in line
             for name, data in said:
                 self._hear(name, data)
+            if self._answers.awaited:
+                supervisor.stir()
             if self._failed_for_good():
                 break
             self._judge()
@@ -164,8 +170,7 @@ class _Guest:
             if len(self.manifest) > LARGEST_MANIFEST:
                 raise self._failure(f"its manifest is larger than {LARGEST_MANIFEST >> 20} MiB")
         elif name == ANSWERS:
-            self._supervisor.stir()
-            self._answers.hear(data)
+            self._answers.hear()
         elif name == EVENTS:
             try:
                 for event in self._decoder.feed(data):
@@ -232,6 +237,8 @@ class _Guest:
         missing = [hook for hook in self._hooks if hook not in self.ended]
         if missing:
             raise self._failure(f"it claims success, but {missing[0]} did not end", missing[0])
+        if (owed := self._answers.owed) is not None:
+            raise self._failure(f"it claims success, but {owed} did not wait for the host", owed)
 
     def _without_verdict(self) -> GuestFailed:
         where = f" in {self._hook}" if self._hook else ""

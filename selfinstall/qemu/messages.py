@@ -6,7 +6,7 @@
     {"event":"progress","hook":"40-unpack","done":N,"total":N,"unit":"bytes"}
     {"event":"end","hook":"40-unpack","seconds":1.2}
     {"event":"note","hook":"40-unpack","message":"…"}      (or "warning")
-    {"event":"ask","hook":"69-layer"}                      (the host answers with a line)
+    {"event":"ask","hook":"34-root"}                       (the host answers with a line)
     {"event":"verdict","ok":true}
     {"event":"verdict","ok":false,"hook":"50-configure","message":"exit status 1"}
 

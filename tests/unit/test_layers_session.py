@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,17 +161,26 @@ def test_a_layer_that_goes_in_the_middle_of_a_build_does_not_hurt(
 def test_a_failed_copy_is_told_and_no_failure(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = sparse.copy
-
     def full(source, target, size, go_on):  # type: ignore[no-untyped-def]
-        if target.name.endswith("disk"):
-            raise OSError(28, "No space left on device")
-        return real(source, target, size, go_on)
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sparse, "copy", full)
+    monkeypatch.setattr(sparse, "duplicate", full)
     build = Build(store, tmp_path / "first")
     build.whole(make_plan())
     assert "no layer is kept: No space left on device" in build.said("warning")
+    assert store.kept() == ()
+
+
+def test_a_copy_that_cannot_be_read_again_is_told_and_no_failure(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(source, size, go_on):  # type: ignore[no-untyped-def]
+        raise sparse.Unreadable(5, "Input/output error")
+
+    monkeypatch.setattr(sparse, "checksum", unreadable)
+    build = Build(store, tmp_path / "first")
+    build.whole(make_plan())
+    assert "no layer is kept: Input/output error" in build.said("warning")
     assert store.kept() == ()
 
 
@@ -179,6 +190,32 @@ def test_a_guest_that_went_leaves_no_layer(
     monkeypatch.setattr(sparse, "STRIDE", 1)
     Build(store, tmp_path / "first").whole(make_plan(), go_on=lambda: False)
     assert store.kept() == ()
+
+
+def test_a_failed_build_does_not_wait_for_a_checksum(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def checksum(source, size, go_on):  # type: ignore[no-untyped-def]
+        begun.set()
+        while go_on():
+            time.sleep(0.01)
+        ended.set()
+        raise sparse.Stopped
+
+    monkeypatch.setattr(sparse, "checksum", checksum)
+    build = Build(store, tmp_path / "first")
+    with pytest.raises(KeyboardInterrupt), build.layers.opened():
+        made = build.start(make_plan())
+        for name in ("kernel", "initramfs"):
+            (build.work / name).write_bytes(b"x")
+        build.layers.assembled(build.work / "kernel", build.work / "initramfs")
+        build.layers.fresh_disk(made.disk.size)
+        build.layers.take(made, POINT, lambda: True)
+        assert begun.wait(10)
+        raise KeyboardInterrupt
+    assert ended.is_set() and store.kept() == ()
 
 
 def test_a_failed_build_leaves_nothing(store: Store, tmp_path: Path) -> None:

@@ -386,6 +386,28 @@ def test_download_verify_cache_and_then_without_the_mirror(bench: Bench, mirror:
 
 
 @needs_apt
+def test_what_apt_computed_stays_until_the_mirror_has_something_new(
+    bench: Bench, mirror: Mirror
+) -> None:
+    def computed() -> set[tuple[str, int]]:
+        found = (bench.cache.folder / "lists").rglob("*pkgcache.bin")
+        return {(path.name, path.stat().st_mtime_ns) for path in found}
+
+    mirror.publish()
+    bench.resolve("kernel", **mirror.sources())
+    before = computed()
+    assert {name for name, _ in before} == {"pkgcache.bin", "srcpkgcache.bin"}
+    bench.resolve("kernel", **mirror.sources())
+    assert computed() == before
+
+    make_deb(mirror.pool, "newer", "1", "amd64")
+    mirror.publish()
+    made = bench.resolve("newer", **mirror.sources())
+    assert [package.name for package in made.packages] == ["newer"]
+    assert computed() != before
+
+
+@needs_apt
 @pytest.mark.parametrize("how", ["signed-by", "fingerprint", "embedded", "keyring", "archive"])
 def test_ways_to_name_the_key(how: str, bench: Bench, mirror: Mirror) -> None:
     mirror.publish()

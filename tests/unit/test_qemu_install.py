@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +15,9 @@ import pytest
 from qemu_helpers import FakeQemu
 
 from selfinstall.errors import GuestFailed, GuestHung, HostError, SelfinstallError
-from selfinstall.events import Event, ignore
+from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.qemu import accel, install, messages, supervise
-from selfinstall.qemu.answers import OnAsk
+from selfinstall.qemu.answers import Job, Unwanted
 from selfinstall.qemu.install import GuestReport, run_installer
 
 GOOD = """
@@ -316,7 +317,8 @@ def installer(
     wanted: Literal["auto", "kvm", "tcg"],
     stall: float | None = None,
     fresh: Callable[[], None] = accel.nothing,
-    on_ask: OnAsk | None = None,
+    jobs: Mapping[str, Job] | None = None,
+    on_event: OnEvent | None = None,
 ) -> tuple[GuestReport, list[Event]]:
     events: list[Event] = []
     report = run_installer(
@@ -324,11 +326,11 @@ def installer(
         wanted=wanted,
         stall=stall,
         fresh=fresh,
-        on_ask=on_ask,
+        jobs=jobs or {},
         log=tmp_path / "log",
         hooks=HOOKS,
         cache=tmp_path / "cache",
-        on_event=events.append,
+        on_event=on_event or events.append,
     )
     assert fake.running() == []
     return report, events
@@ -408,19 +410,17 @@ def read_answer() -> str:
 
 
 def test_a_hook_that_asks_waits_for_the_work_on_the_host(tmp_path: Path) -> None:
-    """The guest is silent for longer than --stall meanwhile; the work says that it gets on."""
-    asked: list[tuple[str, bool]] = []
+    """The guest is silent for longer than --stall meanwhile, and so is the work."""
+    asked: list[bool] = []
 
-    def work(hook: str, go_on: Callable[[], bool]) -> None:
-        for _ in range(8):
-            time.sleep(0.1)
-            goes_on = go_on()
-        asked.append((hook, goes_on))
+    def work(tell: OnEvent, go_on: Callable[[], bool]) -> None:
+        time.sleep(0.8)
+        asked.append(go_on())
 
     body = 'event("begin", "10-a"); event("ask", "10-a")\n' + read_answer()
     fake = FakeQemu(tmp_path, body + GOOD + VERDICT + "done()")
-    report, _ = installer(fake, tmp_path, "tcg", stall=0.5, on_ask=work)
-    assert asked == [("10-a", True)]
+    report, _ = installer(fake, tmp_path, "tcg", stall=0.5, jobs={"10-a": Job(work)})
+    assert asked == [True]
     assert dict(report.hooks).keys() == set(HOOKS)
 
 
@@ -431,15 +431,121 @@ def test_a_hook_that_asks_where_nobody_cares_is_answered(tmp_path: Path) -> None
 def test_work_ends_with_a_guest_that_does_not_wait(tmp_path: Path) -> None:
     stopped: list[bool] = []
 
-    def work(hook: str, go_on: Callable[[], bool]) -> None:
+    def work(tell: OnEvent, go_on: Callable[[], bool]) -> None:
         while go_on():
             time.sleep(0.01)
         stopped.append(True)
 
     body = 'event("ask", "10-a"); event("ask", "10-a")\n' + read_answer() + GOOD + VERDICT
     fake = FakeQemu(tmp_path, body + "done()")
-    installer(fake, tmp_path, "tcg", on_ask=work)
+    installer(fake, tmp_path, "tcg", jobs={"10-a": Job(work)})
     assert stopped == [True]
+
+
+def endless(told: list[str]) -> Job:
+    """Work that begins with the guest, and goes on until nobody wants it."""
+
+    def work(tell: OnEvent, go_on: Callable[[], bool]) -> None:
+        try:
+            while True:
+                tell(Event("progress", "unpack"))
+                time.sleep(0.01)
+        except Unwanted:
+            told.append("unwanted")
+            raise
+
+    return Job(work, ahead=True)
+
+
+@pytest.mark.parametrize("first", ["the guest", "the work"])
+def test_work_that_begins_with_the_guest(tmp_path: Path, first: str) -> None:
+    """Whoever is there first waits; events are told in the thread that watches."""
+    threads: set[int] = set()
+    told: list[Event] = []
+
+    def work(tell: OnEvent, go_on: Callable[[], bool]) -> None:
+        time.sleep(0.7 if first == "the guest" else 0)
+        tell(Event("progress", "unpack", done=1))
+        tell(Event("end", "unpack"))
+
+    def on_event(event: Event) -> None:
+        threads.add(threading.get_ident())
+        told.append(event)
+
+    pause = "" if first == "the guest" else "time.sleep(0.7)\n"
+    body = pause + 'event("ask", "10-a")\n' + read_answer() + GOOD + VERDICT
+    fake = FakeQemu(tmp_path, body + "done()")
+    jobs = {"10-a": Job(work, ahead=True)}
+    installer(fake, tmp_path, "tcg", stall=1.0, jobs=jobs, on_event=on_event)
+    assert threads == {threading.get_ident()}
+    assert [f"{event.event} {event.step}" for event in told] == [
+        "progress unpack", "end unpack", "begin 10-a", "end 10-a",
+        "begin 20-b", "progress 20-b", "end 20-b",
+    ]  # fmt: skip
+
+
+def test_work_that_fails_ends_the_guest_at_once(tmp_path: Path) -> None:
+    def work(tell: OnEvent, go_on: Callable[[], bool]) -> None:
+        raise HostError("no space left in /there")
+
+    fake = FakeQemu(tmp_path, "for_ever()")
+    began = time.monotonic()
+    with pytest.raises(HostError, match="no space left in /there"):
+        installer(fake, tmp_path, "tcg", jobs={"10-a": Job(work, ahead=True)})
+    assert time.monotonic() - began < 5
+    assert fake.running() == [] and threading.active_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "raised"),
+    [
+        ('event("verdict", "10-a", ok=False, message="no"); done()', "10-a failed: no"),
+        ("done()", "without a verdict"),
+        ("os.kill(os.getpid(), 9)", "signal 9"),
+        ("for_ever()", "hung"),
+        (GOOD + VERDICT + "done()", "10-a did not wait for the host"),
+    ],
+)
+def test_work_ends_with_the_guest(tmp_path: Path, body: str, raised: str) -> None:
+    """Progress of the host's is no life of a guest that does not wait for it."""
+    told: list[str] = []
+    fake = FakeQemu(tmp_path, body)
+    with pytest.raises(SelfinstallError, match=raised):
+        installer(fake, tmp_path, "tcg", stall=1.0, jobs={"10-a": endless(told)})
+    assert told == ["unwanted"]
+    assert fake.running() == [] and threading.active_count() == 1
+
+
+def test_an_interruption_ends_guest_and_work(tmp_path: Path) -> None:
+    told: list[str] = []
+    fake = FakeQemu(tmp_path, "for_ever()")
+
+    def interrupt(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        installer(fake, tmp_path, "tcg", jobs={"10-a": endless(told)}, on_event=interrupt)
+    assert told == ["unwanted"]
+    assert fake.running() == [] and threading.active_count() == 1
+
+
+@pytest.mark.usefixtures("kvm")
+def test_another_attempt_finds_a_new_disk_and_work_that_begins_anew(tmp_path: Path) -> None:
+    story: list[str] = []
+
+    def work(tell: OnEvent, go_on: Callable[[], bool]) -> None:
+        story.append("begun")
+        while go_on() and len(story) < 4:
+            time.sleep(0.01)
+        story.append("ended" if go_on() else "given up")
+
+    body = "if kvm: time.sleep(0.3); os.abort()\n"
+    asks = 'event("ask", "10-a")\n' + read_answer()
+    fake = FakeQemu(tmp_path, body + asks + GOOD + VERDICT + "done()")
+    jobs = {"10-a": Job(work, ahead=True)}
+    installer(fake, tmp_path, "auto", fresh=lambda: story.append("fresh"), jobs=jobs)
+    assert fake.starts == ["kvm", "tcg"]
+    assert story == ["fresh", "begun", "given up", "fresh", "begun", "ended"]
 
 
 def test_disks_are_made_before_each_attempt(tmp_path: Path) -> None:
