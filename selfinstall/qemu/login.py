@@ -14,7 +14,7 @@ from selfinstall.qemu.accel import Try
 from selfinstall.qemu.argv import AccelName
 from selfinstall.qemu.boot import Boot, machine
 from selfinstall.qemu.oops import Oops
-from selfinstall.qemu.session import start
+from selfinstall.qemu.session import CONSOLE, start
 from selfinstall.qemu.supervise import Log, Supervisor, open_log
 
 #: Seconds of silence that end a trial of KVM.  OVMF alone is quiet for some.
@@ -30,6 +30,9 @@ _USER_SPACE = re.compile(
     r"\[  OK  \]|^Begin: |^Welcome to (?!GRUB)|systemd\[1\]|INIT: version|A start job is running"
     r"|Loading, please wait"
 )
+#: GRUB's menu counts down, and boots the chosen entry at once when Enter is pressed.
+_COUNTDOWN = re.compile(r"will be executed automatically in \d+s")
+_ENTER = b"\r"
 _PANIC = "its kernel panicked"
 _DEAD_ENDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), reason)
@@ -87,6 +90,11 @@ def shows_life(line: str) -> bool:
 def dead_end(line: str) -> str | None:
     """Why a boot whose console shows *line* will not get further, None when it may."""
     return next((reason for pattern, reason in _DEAD_ENDS if pattern.search(line)), None)
+
+
+def counts_down(line: str) -> bool:
+    """Whether *line* of a console is of a menu that waits for Enter, though not for ever."""
+    return _COUNTDOWN.search(line) is not None
 
 
 def boot_until_up(
@@ -149,8 +157,13 @@ def _attempt(
 
 
 def _watch(supervisor: Supervisor, firmware: str) -> None:
-    """Return when the system is up."""
+    """Return when the system is up.
+
+    A loader's menu is not waited for: Enter, once, and only when its countdown is seen, as
+    elsewhere a key may stop a boot (U-Boot).
+    """
     oops = Oops()
+    entered = False
     while True:
         lines, said = supervisor.step()
         if any(name == CANCEL for name, _ in said):
@@ -160,6 +173,9 @@ def _watch(supervisor: Supervisor, firmware: str) -> None:
         for line in (*lines, supervisor.console.partial):
             if shows_life(line):
                 supervisor.lives()
+            if not entered and counts_down(line):
+                entered = True
+                supervisor.session.post(CONSOLE, _ENTER)
             if is_up(line):
                 return
             if (reason := dead_end(line)) is not None:

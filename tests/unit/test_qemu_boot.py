@@ -87,6 +87,34 @@ def test_up_when_qemu_does_not_listen(tmp_path: Path, monkeypatch: pytest.Monkey
     up(tmp_path, "serve = None; control.close()\n" + UP + "for_ever()")
 
 
+#: What was typed within half a second.
+HEARD = """
+serial.settimeout(0.5)
+try:
+    heard = serial.recv(100)
+    heard += serial.recv(100)
+except TimeoutError:
+    ...
+"""
+MENU = "The highlighted entry will be executed automatically in {}s."
+
+
+def test_the_menu_is_not_waited_for(tmp_path: Path) -> None:
+    """One Enter, though the countdown goes on to be drawn, and on two terminals at that."""
+    count = "".join(f"\\x1b[20;4H   {MENU.format(n)}   " for n in (5, 5, 4))
+    body = f"heard = b''\nconsole('GNU GRUB  version 2.12{count}'){HEARD}"
+    up(tmp_path, f"{body}assert heard == b'\\r', heard\n{UP}for_ever()")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Hit any key to stop autoboot:  2 ", "Press enter to boot the selected OS", "Booting `x'"],
+)
+def test_no_key_is_pressed_elsewhere(tmp_path: Path, line: str) -> None:
+    body = f"heard = b''\nconsole({line!r}){HEARD}"
+    up(tmp_path, f"{body}assert heard == b'', heard\n{UP}for_ever()")
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
