@@ -142,7 +142,7 @@ def _attempt(
 ) -> BootReport:
     with machine(boot, attempt.accel) as made:
         # The firmware's own "No bootable device" is to be read.
-        made = dataclasses.replace(made, serial_screen=True)
+        made = dataclasses.replace(made, serial_screen=True, frugal=True)
         log.begin(made)
         with start(made) as session:
             if cancel is not None:
