@@ -138,6 +138,20 @@ def test_does_not_boot(tmp_path: Path, body: str, words: str) -> None:
     assert (caught.value.exit_status, caught.value.log) == (7, tmp_path / "log")
 
 
+@pytest.mark.parametrize(
+    ("user", "qemu"),
+    [(None, "glibc.malloc.hugetlb=1"), ("a.b=2", "glibc.malloc.hugetlb=1:a.b=2")],
+)
+def test_qemu_allocates_huge_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str | None, qemu: str
+) -> None:
+    """What the user sets himself comes behind, where it prevails."""
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if user is not None:
+        monkeypatch.setenv("GLIBC_TUNABLES", user)
+    up(tmp_path, f"assert os.environ['GLIBC_TUNABLES'] == {qemu!r}\n{UP}for_ever()")
+
+
 def test_hangs(tmp_path: Path) -> None:
     with pytest.raises(BootFailed, match=r"nothing moved for 1 s before a login prompt") as caught:
         up(tmp_path, 'console("Booting\\r\\n"); for_ever()', stall=1.0)
