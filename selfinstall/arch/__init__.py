@@ -45,6 +45,9 @@ class Qemu:
     :param for_kernels: (version of Linux, version of qemu): the oldest qemu that runs kernels
         from this one on, where that is not the minimum.
     :param memory: MiB that the installer gets at least; what the kernel takes for itself differs.
+    :param frugal: properties of ``-machine`` that leave out devices which an emulated machine
+        boots without, and which would only make the guest work.
+    :param credentials: systemd takes credentials from its fw_cfg (systemd.system-credentials(7)).
     :param installer_firmware: the firmware without which not even ``-kernel`` starts.
     :param libvirt: what libvirt calls this architecture.
     :param acpi: when the machine has ACPI tables, which libvirt wants to be told.
@@ -62,6 +65,8 @@ class Qemu:
     minimum: tuple[int, int] = (7, 2)
     for_kernels: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = ()
     memory: int = 512
+    frugal: str = ""
+    credentials: bool = False
     installer_firmware: str | None = None
 
 

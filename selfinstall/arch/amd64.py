@@ -19,6 +19,10 @@ ARCH = Arch(
         transport="pci",
         libvirt="x86_64",
         acpi="always",
+        # For each device the initramfs and the system look for a module, and load it: libata and
+        # the SCSI layer for a controller without disks, psmouse.  The disk is a virtio one.
+        frugal="sata=off,smbus=off,i8042=off",
+        credentials=True,
     ),
     root_type="4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
     console="ttyS0",

@@ -22,6 +22,8 @@ ARCH = Arch(
         transport="pci",
         libvirt="x86_64",
         acpi="always",
+        frugal="sata=off,smbus=off,i8042=off",
+        credentials=True,
     ),
     root_type="44479540-F297-41B2-9AF7-D131D5F0458A",
     console="ttyS0",

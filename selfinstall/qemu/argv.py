@@ -26,6 +26,9 @@ CARD: dict[Transport, str] = {"pci": ",romfile=", "mmio": "", "ccw": ""}
 #: MiB of translated code that TCG keeps.  The default is an eighth of the host's memory up
 #: to 1 GiB, which is what made qemu larger than its guest.
 TRANSLATIONS = 512
+#: A credential (systemd.system-credentials(7)): systemd sets kernel parameters by it.  Each program
+#: is then loaded where it was before, and qemu before 8.0 need not translate it again.
+SETTINGS = "name=opt/io.systemd.credentials/sysctl.extra,string=kernel.randomize_va_space=0"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +109,7 @@ class Machine:
         file of its own, gone with it.
     :param console: the first serial device: an open socket, ``stdio``, or None for none.
     :param serial_screen: the firmware shows on the serial console what it would on a screen.
+    :param frugal: when emulated, it makes no work for the guest that a boot does not need.
     :param qmp: an open socket for the machine protocol, or None.
     :param reboots: the guest may restart itself; without, qemu exits when it tries.
     """
@@ -123,6 +127,7 @@ class Machine:
     drives: tuple[Drive, ...] = ()
     console: int | Literal["stdio"] | None = None
     serial_screen: bool = False
+    frugal: bool = False
     channels: tuple[Channel, ...] = ()
     qmp: int | None = None
     network: Network | None = None
@@ -158,6 +163,8 @@ def _options(machine: Machine) -> Iterator[tuple[str, ...]]:
         yield "-sandbox", SANDBOX
     yield from _board(machine)
     yield from _boot(machine)
+    if _is_frugal(machine) and machine.arch.qemu.credentials:
+        yield "-fw_cfg", SETTINGS
     for number, drive in enumerate(machine.drives):
         yield from _disk(drive, f"disk{number}", SUFFIX[machine.arch.qemu.transport])
     yield from _serial(machine)
@@ -169,11 +176,17 @@ def _options(machine: Machine) -> Iterator[tuple[str, ...]]:
         yield "-device", f"virtio-rng{SUFFIX[machine.arch.qemu.transport]},rng=rng0"
 
 
+def _is_frugal(machine: Machine) -> bool:
+    return machine.frugal and machine.accel == "tcg"
+
+
 def _board(machine: Machine) -> Iterator[tuple[str, str]]:
     qemu = machine.arch.qemu
     board = qemu.machine
     if machine.serial_screen:
         board += ",graphics=off"
+    if _is_frugal(machine) and qemu.frugal:
+        board += f",{qemu.frugal}"
     flash = machine.firmware
     if flash is not None and flash.machine:
         board += f",{flash.machine}"

@@ -14,7 +14,7 @@ from selfinstall.qemu.accel import Try
 from selfinstall.qemu.argv import AccelName
 from selfinstall.qemu.boot import Boot, machine
 from selfinstall.qemu.oops import Oops
-from selfinstall.qemu.session import start
+from selfinstall.qemu.session import CONSOLE, start
 from selfinstall.qemu.supervise import Log, Supervisor, open_log
 
 #: Seconds of silence that end a trial of KVM.  OVMF alone is quiet for some.
@@ -30,6 +30,9 @@ _USER_SPACE = re.compile(
     r"\[  OK  \]|^Begin: |^Welcome to (?!GRUB)|systemd\[1\]|INIT: version|A start job is running"
     r"|Loading, please wait"
 )
+#: GRUB's menu counts down, and boots the chosen entry at once when Enter is pressed.
+_COUNTDOWN = re.compile(r"will be executed automatically in \d+s")
+_ENTER = b"\r"
 _PANIC = "its kernel panicked"
 _DEAD_ENDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), reason)
@@ -89,6 +92,11 @@ def dead_end(line: str) -> str | None:
     return next((reason for pattern, reason in _DEAD_ENDS if pattern.search(line)), None)
 
 
+def counts_down(line: str) -> bool:
+    """Whether *line* of a console is of a menu that waits for Enter, though not for ever."""
+    return _COUNTDOWN.search(line) is not None
+
+
 def boot_until_up(
     boot: Boot,
     *,
@@ -134,7 +142,7 @@ def _attempt(
 ) -> BootReport:
     with machine(boot, attempt.accel) as made:
         # The firmware's own "No bootable device" is to be read.
-        made = dataclasses.replace(made, serial_screen=True)
+        made = dataclasses.replace(made, serial_screen=True, frugal=True)
         log.begin(made)
         with start(made) as session:
             if cancel is not None:
@@ -149,8 +157,13 @@ def _attempt(
 
 
 def _watch(supervisor: Supervisor, firmware: str) -> None:
-    """Return when the system is up."""
+    """Return when the system is up.
+
+    A loader's menu is not waited for: Enter, once, and only when its countdown is seen, as
+    elsewhere a key may stop a boot (U-Boot).
+    """
     oops = Oops()
+    entered = False
     while True:
         lines, said = supervisor.step()
         if any(name == CANCEL for name, _ in said):
@@ -160,6 +173,9 @@ def _watch(supervisor: Supervisor, firmware: str) -> None:
         for line in (*lines, supervisor.console.partial):
             if shows_life(line):
                 supervisor.lives()
+            if not entered and counts_down(line):
+                entered = True
+                supervisor.session.post(CONSOLE, _ENTER)
             if is_up(line):
                 return
             if (reason := dead_end(line)) is not None:

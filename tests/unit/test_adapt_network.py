@@ -13,8 +13,8 @@ LIBRARY = 'in_target() { echo "$@" >>ran; }\n'
 OURS = "etc/systemd/network/80-dhcp.network"
 
 
-def configured(root: Path, *, adapt: bool = True) -> bool:
-    """Run the hook on *root*; whether it set up DHCP."""
+def configured(root: Path, *, adapt: bool = True, **more: str) -> bool:
+    """Run the hook on *root*, with *more* settings; whether it set up DHCP."""
     files = root.parent / "files"
     files.mkdir(exist_ok=True)
     for name in ("selfinstall-grow-root", "selfinstall-grow-root.service"):
@@ -23,7 +23,7 @@ def configured(root: Path, *, adapt: bool = True) -> bool:
     text = text.replace("/selfinstall/files", str(files)).replace("/target", str(root))
     names = ["ROOT_UUID", "ESP_PARTITION", "ESP_UUID", "ESP_MOUNT", "BAUD", "BOOT_WRITES"]
     settings = dict.fromkeys(names, "") | {"CONSOLE": "ttyS0", "INIT": "systemd"}
-    settings |= {"ADAPT": "yes" if adapt else "", "PATH": "/usr/bin:/bin"}
+    settings |= {"ADAPT": "yes" if adapt else "", "PATH": "/usr/bin:/bin", **more}
     (root / "etc/systemd/system").mkdir(parents=True, exist_ok=True)
     subprocess.run(["sh"], env=settings, check=True, input=text, text=True)
     enabled = "enable --quiet systemd-networkd.service" in (root / "ran").read_text()
@@ -68,3 +68,13 @@ def test_a_new_image_has_no_network_of_its_own(tmp_path: Path) -> None:
     (root / "etc/systemd/network").mkdir(parents=True)
     (root / "etc/systemd/network/wired.network").write_text("")
     assert configured(root, adapt=False)
+
+
+def test_no_boot_waits_for_the_efi_partition(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    esp = {"ESP_PARTITION": "2", "ESP_UUID": "1A2B-3C4D", "ESP_MOUNT": "/boot/efi"}
+    configured(root, adapt=False, **esp)
+    (line,) = [n for n in (root / "etc/fstab").read_text().splitlines() if "vfat" in n]
+    device, place, _, options, *_ = line.split()
+    assert (device, place) == ("UUID=1A2B-3C4D", "/boot/efi")
+    assert {"nofail", "x-systemd.automount"} <= set(options.split(","))

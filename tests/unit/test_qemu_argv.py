@@ -70,6 +70,7 @@ def verify(arch: Arch, firmware: Firmware) -> Machine:
         drives=(OVERLAY,),
         console=10,
         serial_screen=True,
+        frugal=True,
         qmp=11,
         network=Network(),
         firmware=private(firmware),
@@ -104,6 +105,7 @@ MACHINES = {
     "amd64-boot-forwards": dataclasses.replace(
         VERIFY,
         serial_screen=False,
+        frugal=False,
         reboots=True,
         drives=(dataclasses.replace(OVERLAY, cache="writeback"),),
         network=Network(restrict=True, forwards=(Forward(2222, 22), Forward(8080, 80))),
@@ -133,6 +135,22 @@ def test_no_golden_file_is_left_over() -> None:
 
 def option(words: tuple[str, ...], name: str) -> list[str]:
     return [value for key, value in itertools.pairwise(words) if key == name]
+
+
+@pytest.mark.parametrize("name", [n for n in MACHINES if "-verify-" in n])
+def test_only_an_emulated_machine_is_frugal(name: str) -> None:
+    """A real CPU has no need of it; and what the user boots has all devices."""
+    plain = argv(dataclasses.replace(MACHINES[name], accel="kvm", frugal=False))
+    assert argv(dataclasses.replace(MACHINES[name], accel="kvm")) == plain
+    assert option(plain, "-fw_cfg") == []
+
+
+def test_frugal() -> None:
+    (board,) = option(argv(VERIFY), "-machine")
+    assert board.split(",")[1:] == ["graphics=off", "sata=off", "smbus=off", "i8042=off"]
+    assert option(argv(VERIFY), "-fw_cfg") == [
+        "name=opt/io.systemd.credentials/sysctl.extra,string=kernel.randomize_va_space=0"
+    ]
 
 
 @pytest.mark.parametrize("path", ["/a,b/c.img", "/ü ß/x:y.img", "/a,,b.img", "/fd:3"])

@@ -87,6 +87,34 @@ def test_up_when_qemu_does_not_listen(tmp_path: Path, monkeypatch: pytest.Monkey
     up(tmp_path, "serve = None; control.close()\n" + UP + "for_ever()")
 
 
+#: What was typed within half a second.
+HEARD = """
+serial.settimeout(0.5)
+try:
+    heard = serial.recv(100)
+    heard += serial.recv(100)
+except TimeoutError:
+    ...
+"""
+MENU = "The highlighted entry will be executed automatically in {}s."
+
+
+def test_the_menu_is_not_waited_for(tmp_path: Path) -> None:
+    """One Enter, though the countdown goes on to be drawn, and on two terminals at that."""
+    count = "".join(f"\\x1b[20;4H   {MENU.format(n)}   " for n in (5, 5, 4))
+    body = f"heard = b''\nconsole('GNU GRUB  version 2.12{count}'){HEARD}"
+    up(tmp_path, f"{body}assert heard == b'\\r', heard\n{UP}for_ever()")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Hit any key to stop autoboot:  2 ", "Press enter to boot the selected OS", "Booting `x'"],
+)
+def test_no_key_is_pressed_elsewhere(tmp_path: Path, line: str) -> None:
+    body = f"heard = b''\nconsole({line!r}){HEARD}"
+    up(tmp_path, f"{body}assert heard == b'', heard\n{UP}for_ever()")
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -108,6 +136,20 @@ def test_does_not_boot(tmp_path: Path, body: str, words: str) -> None:
     with pytest.raises(BootFailed, match=words) as caught:
         up(tmp_path, body)
     assert (caught.value.exit_status, caught.value.log) == (7, tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("user", "qemu"),
+    [(None, "glibc.malloc.hugetlb=1"), ("a.b=2", "glibc.malloc.hugetlb=1:a.b=2")],
+)
+def test_qemu_allocates_huge_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str | None, qemu: str
+) -> None:
+    """What the user sets himself comes behind, where it prevails."""
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if user is not None:
+        monkeypatch.setenv("GLIBC_TUNABLES", user)
+    up(tmp_path, f"assert os.environ['GLIBC_TUNABLES'] == {qemu!r}\n{UP}for_ever()")
 
 
 def test_hangs(tmp_path: Path) -> None:
