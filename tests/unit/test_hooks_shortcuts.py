@@ -298,3 +298,42 @@ def test_modules_are_copied_at_once_with_what_they_need(tmp_path: Path) -> None:
         "kernel/drivers/hv/hv-vmbus.ko.xz",
         "extra.ko",
     }
+
+
+@pytest.fixture
+def depmod(tmp_path: Path) -> str:
+    """The shortcuts, for folders of the test's own and a depmod that tells what it reads."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/depmod"
+    program.write_text(
+        '#!/bin/sh\ncd "$3/lib/modules/$4" && cat $(find . -name "*.ko*" | sort) >modules.dep\n'
+    )
+    program.chmod(0o755)
+    return SHORTCUTS.read_text().replace("/run/selfinstall", f"{tmp_path}/run")
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_depmod_of_the_new_root_reads_copies(complete: bool, tmp_path: Path, depmod: str) -> None:
+    """If there is one of each module; else the modules themselves."""
+    new, copies = tmp_path / "new/lib/modules/6.12", tmp_path / "run/modules/6.12"
+    for folder, content in ((new, "module"), (copies, "copy")):
+        for name in ("kernel/a.ko.xz", "kernel/fs/b.ko"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(f"{content} {name}\n")
+    (copies / "kernel/not-in-the-new-root.ko").write_text("copy\n")
+    for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
+        (new / name).write_text(name)
+    if not complete:
+        (copies / "kernel/fs/b.ko").unlink()
+    done = subprocess.run(
+        ["sh", "-c", depmod + 'depmod -a -b "$DESTDIR" 6.12'],
+        env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "DESTDIR": str(tmp_path / "new")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    kind = "copy" if complete else "module"
+    assert (new / "modules.dep").read_text() == f"{kind} kernel/a.ko.xz\n{kind} kernel/fs/b.ko\n"
+    assert (new / "kernel/a.ko.xz").read_text() == "module kernel/a.ko.xz\n"
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["modules"]
