@@ -139,6 +139,7 @@ class Arch:
     :param multiarch: the GNU triplet of its library folders.
     :param elf: what its programs' ELF headers say.
     :param qemu: the emulated machine.
+    :param sync_calls: the numbers of fsync and fdatasync (asm/unistd.h).
     :param root_type: the GPT type of its root partitions (Discoverable Partitions
         Specification); by it an image's architecture is known again.
     :param console: the first serial device.
@@ -160,6 +161,7 @@ class Arch:
     name: str
     multiarch: str
     elf: Elf
+    sync_calls: tuple[int, int]
     qemu: Qemu
     root_type: str
     console: str

@@ -6,6 +6,7 @@ ARCH = Arch(
     name="amd64",
     multiarch="x86_64-linux-gnu",
     elf=Elf(machine="EM_X86_64", bits=64, little_endian=True),
+    sync_calls=(74, 75),
     qemu=Qemu(
         program="qemu-system-x86_64",
         packages=("qemu-system-x86",),

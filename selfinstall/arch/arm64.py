@@ -6,6 +6,7 @@ ARCH = Arch(
     name="arm64",
     multiarch="aarch64-linux-gnu",
     elf=Elf(machine="EM_AARCH64", bits=64, little_endian=True),
+    sync_calls=(82, 83),
     qemu=Qemu(
         program="qemu-system-aarch64",
         packages=("qemu-system-arm",),

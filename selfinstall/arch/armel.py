@@ -6,6 +6,7 @@ ARCH = Arch(
     name="armel",
     multiarch="arm-linux-gnueabi",
     elf=Elf(machine="EM_ARM", bits=32, little_endian=True),
+    sync_calls=(118, 148),
     qemu=Qemu(
         program="qemu-system-arm",
         packages=("qemu-system-arm",),

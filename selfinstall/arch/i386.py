@@ -10,6 +10,7 @@ ARCH = Arch(
     name="i386",
     multiarch="i386-linux-gnu",
     elf=Elf(machine="EM_386", bits=32, little_endian=True),
+    sync_calls=(118, 148),
     qemu=Qemu(
         # The emulator of the 64-bit machine runs kernels of both kinds.
         program="qemu-system-x86_64",

@@ -6,6 +6,7 @@ ARCH = Arch(
     name="loong64",
     multiarch="loongarch64-linux-gnu",
     elf=Elf(machine="EM_LOONGARCH", bits=64, little_endian=True),
+    sync_calls=(82, 83),
     qemu=Qemu(
         program="qemu-system-loongarch64",
         packages=("qemu-system-misc",),

@@ -6,6 +6,7 @@ ARCH = Arch(
     name="mips64el",
     multiarch="mips64el-linux-gnuabi64",
     elf=Elf(machine="EM_MIPS", bits=64, little_endian=True),
+    sync_calls=(5072, 5073),
     qemu=Qemu(
         program="qemu-system-mips64el",
         packages=("qemu-system-mips",),

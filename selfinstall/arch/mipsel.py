@@ -6,6 +6,7 @@ ARCH = Arch(
     name="mipsel",
     multiarch="mipsel-linux-gnu",
     elf=Elf(machine="EM_MIPS", bits=32, little_endian=True),
+    sync_calls=(4118, 4152),
     qemu=Qemu(
         program="qemu-system-mipsel",
         packages=("qemu-system-mips",),

@@ -6,6 +6,7 @@ ARCH = Arch(
     name="ppc64el",
     multiarch="powerpc64le-linux-gnu",
     elf=Elf(machine="EM_PPC64", bits=64, little_endian=True),
+    sync_calls=(118, 148),
     qemu=Qemu(
         program="qemu-system-ppc64",
         packages=("qemu-system-ppc",),

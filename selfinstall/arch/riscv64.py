@@ -6,6 +6,7 @@ ARCH = Arch(
     name="riscv64",
     multiarch="riscv64-linux-gnu",
     elf=Elf(machine="EM_RISCV", bits=64, little_endian=True),
+    sync_calls=(82, 83),
     qemu=Qemu(
         program="qemu-system-riscv64",
         # In a package of its own from trixie on.

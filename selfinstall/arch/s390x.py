@@ -6,6 +6,7 @@ ARCH = Arch(
     name="s390x",
     multiarch="s390x-linux-gnu",
     elf=Elf(machine="EM_S390", bits=64, little_endian=False),
+    sync_calls=(118, 148),
     qemu=Qemu(
         program="qemu-system-s390x",
         # In a package of its own from trixie on.

@@ -2,7 +2,7 @@
 
 Programs and libraries keep their places under merged /usr, with the chains
 of links that lead to them; modules are ``modules/NN-NAME.ko``, unpacked, in
-the order of loading.
+the order of loading, with an index for modprobe.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from selfinstall.errors import HostError, InputError
 from selfinstall.host import NO_ROOM
 from selfinstall.initramfs import cpio
 from selfinstall.initramfs.cpio import CpioEntry, Region
+from selfinstall.initramfs.depindex import dependency_index
 from selfinstall.initramfs.elf import MAXIMUM_FILE, find_program, library_closure
 from selfinstall.initramfs.merged import MERGED, Found, MergedTree, merged_path
 from selfinstall.initramfs.modules import (
@@ -142,13 +143,19 @@ def _module_entries(tree: Tree, spec: InitramfsSpec) -> Iterator[CpioEntry]:
     modules = module_closure(tree, spec.kernel_version, spec.modules)
     unsigned = takes_unsigned(tree, spec.kernel_version)
     width = max(2, len(str(len(modules))))
+    index: dict[str, str] = {}
     for number, module in enumerate(modules):
         entry = tree.get(module.path)
         assert entry is not None
         content = read_module(entry, module.path)
         if unsigned:
             content = without_signature(content)
-        yield cpio.regular(f"modules/{number:0{width}}-{module.name}.ko", content)
+        path = f"modules/{number:0{width}}-{module.name}.ko"
+        index[module.name.replace("-", "_")] = f"/{path}:"
+        yield cpio.regular(path, content)
+    if index:
+        folder = merged_path(f"lib/modules/{spec.kernel_version}")
+        yield cpio.regular(f"{folder}/modules.dep.bin", dependency_index(index))
 
 
 def _extra_entries(files: Iterable[ExtraFile]) -> Iterator[CpioEntry]:

@@ -330,6 +330,7 @@ ARCH = Arch(
     name="vax64",
     multiarch="vax64-linux-gnu",
     elf=Elf(machine="EM_VAX", bits=64, little_endian=True),
+    sync_calls=(95, 187),
     qemu=Qemu(
         program="qemu-system-vax64",
         packages=("qemu-system-vax",),

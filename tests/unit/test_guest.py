@@ -32,10 +32,10 @@ def make_target(folder: Path, arch: Arch, programs: set[str], modules: set[str])
         f"usr/lib/{arch.multiarch}/libc.so.6": elf_program("ld.so"),
         "boot/vmlinuz-6.12": Plain(b"kernel"),
     }
-    for name in programs - {"sh", "insmod"}:
+    for name in programs - {"sh", "modprobe"}:
         content[f"usr/{'sbin' if name in SBIN else 'bin'}/{name}"] = program
     content |= {"usr/bin/dash": program, "usr/bin/sh": Link("dash")}
-    content |= {"usr/bin/kmod": program, "usr/sbin/insmod": Link("../bin/kmod")}
+    content |= {"usr/bin/kmod": program, "usr/sbin/modprobe": Link("../bin/kmod")}
     for name in modules:
         content[f"usr/lib/modules/{VERSION}/kernel/{name}.ko"] = Plain(elf_module())
     return make_tree(folder, content)

@@ -245,6 +245,30 @@ def test_what_has_no_libraries_is_told_by_ldd(program: str, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+def test_an_archive_is_written_in_large_pieces(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 100_000)
+    pack = f"cd {shlex.quote(str(tmp_path))} && ls | cpio --quiet -o -H newc"
+    by_us = subprocess.run(
+        ["strace", "-f", "-o", tmp_path.with_suffix(".calls"), "-e", "trace=write"]
+        + ["sh", "-c", f". {shlex.quote(str(SHORTCUTS))}\n{pack}"],
+        capture_output=True,
+        check=True,
+    ).stdout
+    by_them = subprocess.run(["sh", "-c", pack], capture_output=True, check=True).stdout
+    assert by_us.rstrip(b"\0") == by_them.rstrip(b"\0")
+    assert len(by_us) % 65536 == 0
+    assert len(tmp_path.with_suffix(".calls").read_text().splitlines()) < 20
+
+
+def test_the_hardware_database_is_left_out(new_root: Path) -> None:
+    place = shlex.quote(str(new_root))
+    assert shell(f"cp -p /usr/lib/udev/hwdb.bin {place}/hwdb.bin").returncode == 0
+    assert shell(f"cp -p /etc/passwd {place}/passwd").returncode == 0
+    assert not (new_root / "hwdb.bin").exists()
+    assert (new_root / "passwd").read_bytes() == Path("/etc/passwd").read_bytes()
+    assert shell(f"cp -p {place}/missing {place}/x").returncode == 1
+
+
 def test_env_is_env(tmp_path: Path) -> None:
     assert shell("env X=1 sh -c 'echo $X'").stdout == "1\n"
     assert not list(tmp_path.iterdir())

@@ -47,7 +47,7 @@ TARBALL: dict[str, Content] = {
 PACKAGE: dict[str, Content] = {
     "bin": None,
     "bin/kmod": elf_program("libc.so.6", interpreter=LOADER),
-    "sbin/insmod": Link("../bin/kmod"),
+    "sbin/modprobe": Link("../bin/kmod"),
 }
 
 
@@ -77,7 +77,7 @@ def written(tree: Tree, wanted: InitramfsSpec, out: Path) -> bytes:
 
 def test_the_whole_layout(tree: Tree) -> None:
     files = (ExtraFile("init", 0o755, b"#!/bin/sh\n"), ExtraFile("hooks/10-x", 0o755, b"x"))
-    entries = plan_entries(tree, spec("sh", "awk", "insmod", modules=("ext4",), files=files))
+    entries = plan_entries(tree, spec("sh", "awk", "modprobe", modules=("ext4",), files=files))
     lines = [line for line in cpio.listing(entries).splitlines() if not line.startswith("d")]
     # Sizes of the tests' own ELF files say nothing.
     assert [line.split(maxsplit=2)[2] for line in lines] == [
@@ -99,10 +99,11 @@ def test_the_whole_layout(tree: Tree) -> None:
         "usr/bin/kmod",
         "usr/bin/mawk",
         "usr/bin/sh -> dash",
+        f"usr/lib/modules/{VERSION}/modules.dep.bin",
         f"{LIB}/ld.so",
         f"{LIB}/libc.so.6",
         f"usr/lib64/ld-linux-x86-64.so.2 -> /lib/{MULTIARCH}/ld.so",
-        "usr/sbin/insmod -> /bin/kmod",
+        "usr/sbin/modprobe -> /bin/kmod",
     ]
     folders = {entry.path: entry.mode for entry in entries if entry.kind == "dir"}
     assert folders["tmp"] == 0o1777
@@ -126,8 +127,8 @@ def test_contents(tree: Tree, tmp_path: Path) -> None:
 
 
 def test_same_input_same_bytes(tree: Tree, tmp_path: Path) -> None:
-    wanted = spec("sh", "insmod", modules=("ext4",))
-    again = spec("insmod", "sh", modules=("ext4",))
+    wanted = spec("sh", "modprobe", modules=("ext4",))
+    again = spec("modprobe", "sh", modules=("ext4",))
     first = written(tree, wanted, tmp_path / "one")
     assert first == written(tree, again, tmp_path / "two")
 

@@ -139,7 +139,7 @@ def test_hooks_declare_the_programs_that_they_call(hook: Path) -> None:
     if hook.name == "lib.sh":
         return
     known = {"mount", "umount", "mkdir", "dd", "tar", "rm", "cp", "ln", "cat", "chmod", "mke2fs"}
-    known |= {"blockdev", "insmod", "fstrim", "e2fsck", "mkfifo", "sync", "sleep"}
+    known |= {"blockdev", "modprobe", "fstrim", "e2fsck", "mkfifo", "sync", "sleep"}
     script = load_hook(hook.name)
     body = "\n".join(line for line in script.text.splitlines() if not line.startswith("#"))
     body = re.sub(r"<<-?'?(\w+)'?\n.*?\n\s*\1\n", "\n", body, flags=re.DOTALL)
