@@ -6,7 +6,6 @@ come the nodes of a radix tree; an offset's upper bits tell what its node holds.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Mapping
 
@@ -29,7 +28,7 @@ def dependency_index(lines: Mapping[str, str]) -> bytes:
 
 def _append(content: bytearray, values: Mapping[bytes, bytes]) -> int:
     """Append the node for *values*, behind those below it; returns its offset and what it holds."""
-    prefix = os.path.commonprefix(list(values))
+    prefix = _common_prefix(min(values), max(values))
     below: dict[int, dict[bytes, bytes]] = {}
     for key, value in values.items():
         if key != prefix:
@@ -50,3 +49,10 @@ def _append(content: bytearray, values: Mapping[bytes, bytes]) -> int:
         kind |= _HAS_VALUES
         content += struct.pack(">II", 1, _PRIORITY) + values[prefix] + b"\0"
     return kind | place
+
+
+def _common_prefix(first: bytes, last: bytes) -> bytes:
+    """Of sorted keys, the first and the last have in common what all have."""
+    pairs = zip(first, last, strict=False)
+    length = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)))
+    return first[:length]

@@ -248,12 +248,9 @@ def test_what_has_no_libraries_is_told_by_ldd(program: str, tmp_path: Path) -> N
 def test_an_archive_is_written_in_large_pieces(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 100_000)
     pack = f"cd {shlex.quote(str(tmp_path))} && ls | cpio --quiet -o -H newc"
-    by_us = subprocess.run(
-        ["strace", "-f", "-o", tmp_path.with_suffix(".calls"), "-e", "trace=write"]
-        + ["sh", "-c", f". {shlex.quote(str(SHORTCUTS))}\n{pack}"],
-        capture_output=True,
-        check=True,
-    ).stdout
+    traced = [*shlex.split("strace -f -e trace=write -o"), str(tmp_path.with_suffix(".calls"))]
+    script = f". {shlex.quote(str(SHORTCUTS))}\n{pack}"
+    by_us = subprocess.run([*traced, "sh", "-c", script], capture_output=True, check=True).stdout
     by_them = subprocess.run(["sh", "-c", pack], capture_output=True, check=True).stdout
     assert by_us.rstrip(b"\0") == by_them.rstrip(b"\0")
     assert len(by_us) % 65536 == 0

@@ -92,4 +92,5 @@ def test_the_kernel_takes_it(tmp_path: Path) -> None:
         [sys.executable, "-c", UNDER, filter_file], capture_output=True, text=True, check=False
     )
     # EBADF from what is really called.
-    assert answer.stdout.splitlines() == ["fsync nothing", "fdatasync nothing", "fstat 9", "close 9"]
+    assert answer.stdout.split("\n")[:2] == ["fsync nothing", "fdatasync nothing"]
+    assert answer.stdout.split("\n")[2:] == ["fstat 9", "close 9", ""]
