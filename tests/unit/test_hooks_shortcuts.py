@@ -266,6 +266,46 @@ def test_the_hardware_database_is_left_out(new_root: Path) -> None:
     assert shell(f"cp -p {place}/missing {place}/x").returncode == 1
 
 
+@pytest.fixture
+def klibc(tmp_path: Path) -> Path:
+    """A folder that stands for klibc's programs."""
+    (tmp_path / "programs").mkdir()
+    for name in ("ls", "mount", "sh"):
+        (tmp_path / "programs" / name).write_text(name)
+    return tmp_path / "programs"
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_klibcs_programs_are_copied_at_once(missing: bool, klibc: Path, tmp_path: Path) -> None:
+    new, starts = tmp_path / "new", tmp_path / "starts"
+    (new / "bin").mkdir(parents=True)
+    if missing:
+        (klibc / "mount").unlink()
+    text = SHORTCUTS.read_text().replace("/usr/lib/klibc/bin", str(klibc))
+    (tmp_path / "shortcuts").write_text(text)
+    script = "\n".join(
+        [
+            f". {tmp_path}/shortcuts",
+            f'command() {{ echo "$1" >>{starts}; /usr/bin/env "$@"; }}',
+            *(f'cp -pL "{klibc}/{name}" "$DESTDIR/bin"' for name in ("ls", "mount", "sh")),
+            f'cp -pL {klibc}/sh "$DESTDIR"',
+        ]
+    )
+    done = subprocess.run(
+        ["sh", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"], "DESTDIR": str(new)},
+    )
+    assert done.returncode == (1 if missing else 0), done.stderr
+    assert (new / "sh").read_text() == "sh"
+    assert starts.read_text().split() == ["cp", "cp"]
+    assert sorted(path.name for path in (new / "bin").iterdir()) == (
+        ["ls", "sh"] if missing else ["ls", "mount", "sh"]
+    )
+
+
 def test_env_is_env(tmp_path: Path) -> None:
     assert shell("env X=1 sh -c 'echo $X'").stdout == "1\n"
     assert not list(tmp_path.iterdir())
