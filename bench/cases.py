@@ -188,6 +188,22 @@ CASES = {
             firmware="efi",
             tools=(SELFINSTALL,),
         ),
+        Case(
+            name="verify-bios-minbase",
+            title="verify, BIOS, kernel-less",
+            base="minbase",
+            kind="verify",
+            firmware="bios",
+            tools=(SELFINSTALL,),
+        ),
+        Case(
+            name="verify-efi-minbase",
+            title="verify, UEFI, kernel-less",
+            base="minbase",
+            kind="verify",
+            firmware="efi",
+            tools=(SELFINSTALL,),
+        ),
     )
 }
 

@@ -60,7 +60,8 @@ class Runner:
         self.session = secrets.token_hex(4)
         self.supplies = Supplies(settings.places, settings.bases, self._ask, say)
         self._primed: set[str] = set()
-        self._image_to_boot: Path | None = None
+        #: By the tarball that they were made of.
+        self._images_to_boot: dict[Path, Path] = {}
 
     def run(
         self,
@@ -198,11 +199,12 @@ class Runner:
         return image
 
     def _boot(self, job: Job) -> bool:
-        if self._image_to_boot is None:
+        tarball = self._tarball(job.case)
+        if tarball not in self._images_to_boot:
             self.say("  first an image to boot")
-            self._image_to_boot = self._make_image(self._tarball(job.case), "verify")
+            self._images_to_boot[tarball] = self._make_image(tarball, f"verify-{job.case.base}")
         command = tools.verify_command(
-            self.places, self._image_to_boot, self.settings.accel, job.case.firmware
+            self.places, self._images_to_boot[tarball], self.settings.accel, job.case.firmware
         )
         return self._measured(job, command, None) is not None
 
