@@ -9,7 +9,6 @@ from pathlib import Path
 
 from selfinstall.arch import Arch
 from selfinstall.image.label import make_esp, make_label
-from selfinstall.initramfs import seccomp
 from selfinstall.initramfs.assemble import ExtraFile
 from selfinstall.inputs import Inputs
 from selfinstall.plan import Plan
@@ -43,7 +42,6 @@ def files_before_layers(
         **texts,
         **{name: static(name) for name in shipped},
         **{path: (b"x" if program else b"-") + content for path, (content, program) in brought},
-        "without-fsync": seccomp.ignoring(arch.elf, arch.sync_calls),
         "esp.head": esp,
     }
 
@@ -65,7 +63,6 @@ def own_files(
 def _rendered(plan: Plan, arch: Arch, arranged: Arranged | None) -> Iterator[ExtraFile]:
     for name, text in rendered(plan, arch, arranged).items():
         yield ExtraFile(f"selfinstall/{name}", 0o644, text.encode())
-    yield ExtraFile("selfinstall/without-fsync", 0o644, seccomp.ignoring(arch.elf, arch.sync_calls))
     for name in (*IMAGE_FILES, *TOOL_FILES):
         yield ExtraFile(f"selfinstall/files/{name}", 0o644, static(f"files/{name}"))
 

@@ -31,6 +31,15 @@ class Elf:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Calls:
+    """Numbers of system calls (asm/unistd.h, in Debian's linux-libc-dev)."""
+
+    fsync: int
+    fdatasync: int
+    prctl: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Qemu:
     """The emulated machine.
 
@@ -139,7 +148,7 @@ class Arch:
     :param multiarch: the GNU triplet of its library folders.
     :param elf: what its programs' ELF headers say.
     :param qemu: the emulated machine.
-    :param sync_calls: the numbers of fsync and fdatasync (asm/unistd.h).
+    :param calls: what its kernel calls system calls.
     :param root_type: the GPT type of its root partitions (Discoverable Partitions
         Specification); by it an image's architecture is known again.
     :param console: the first serial device.
@@ -161,7 +170,7 @@ class Arch:
     name: str
     multiarch: str
     elf: Elf
-    sync_calls: tuple[int, int]
+    calls: Calls
     qemu: Qemu
     root_type: str
     console: str

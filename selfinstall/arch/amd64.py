@@ -1,12 +1,12 @@
 """amd64: PC with SeaBIOS or OVMF, GRUB for both in one image."""
 
-from selfinstall.arch import Arch, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
+from selfinstall.arch import Arch, Calls, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
 
 ARCH = Arch(
     name="amd64",
     multiarch="x86_64-linux-gnu",
     elf=Elf(machine="EM_X86_64", bits=64, little_endian=True),
-    sync_calls=(74, 75),
+    calls=Calls(fsync=74, fdatasync=75, prctl=157),
     qemu=Qemu(
         program="qemu-system-x86_64",
         packages=("qemu-system-x86",),

@@ -1,12 +1,12 @@
 """arm64: qemu's virt board with AAVMF, GRUB; or U-Boot, by its own menu or through GRUB."""
 
-from selfinstall.arch import Arch, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
+from selfinstall.arch import Arch, Calls, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
 
 ARCH = Arch(
     name="arm64",
     multiarch="aarch64-linux-gnu",
     elf=Elf(machine="EM_AARCH64", bits=64, little_endian=True),
-    sync_calls=(82, 83),
+    calls=Calls(fsync=82, fdatasync=83, prctl=167),
     qemu=Qemu(
         program="qemu-system-aarch64",
         packages=("qemu-system-arm",),

@@ -1,12 +1,12 @@
 """armel: as armhf and with its kernel; armel's own kernels have no drivers for qemu's board."""
 
-from selfinstall.arch import Arch, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
+from selfinstall.arch import Arch, Calls, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
 
 ARCH = Arch(
     name="armel",
     multiarch="arm-linux-gnueabi",
     elf=Elf(machine="EM_ARM", bits=32, little_endian=True),
-    sync_calls=(118, 148),
+    calls=Calls(fsync=118, fdatasync=148, prctl=172),
     qemu=Qemu(
         program="qemu-system-arm",
         packages=("qemu-system-arm",),

@@ -1,12 +1,12 @@
 """armhf: qemu's virt board with 32-bit AAVMF, GRUB; or U-Boot."""
 
-from selfinstall.arch import Arch, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
+from selfinstall.arch import Arch, Calls, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
 
 ARCH = Arch(
     name="armhf",
     multiarch="arm-linux-gnueabihf",
     elf=Elf(machine="EM_ARM", bits=32, little_endian=True),
-    sync_calls=(118, 148),
+    calls=Calls(fsync=118, fdatasync=148, prctl=172),
     qemu=Qemu(
         program="qemu-system-arm",
         packages=("qemu-system-arm",),

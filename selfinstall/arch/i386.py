@@ -4,13 +4,13 @@ Debian builds no i386 kernel from trixie on.  There linux-image-amd64 runs the
 32-bit system, by itself from UEFI of either width (EFI_MIXED).
 """
 
-from selfinstall.arch import Arch, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
+from selfinstall.arch import Arch, Calls, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
 
 ARCH = Arch(
     name="i386",
     multiarch="i386-linux-gnu",
     elf=Elf(machine="EM_386", bits=32, little_endian=True),
-    sync_calls=(118, 148),
+    calls=Calls(fsync=118, fdatasync=148, prctl=172),
     qemu=Qemu(
         # The emulator of the 64-bit machine runs kernels of both kinds.
         program="qemu-system-x86_64",

@@ -1,12 +1,12 @@
 """loong64: qemu's virt board with EDK2, GRUB."""
 
-from selfinstall.arch import Arch, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
+from selfinstall.arch import Arch, Calls, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
 
 ARCH = Arch(
     name="loong64",
     multiarch="loongarch64-linux-gnu",
     elf=Elf(machine="EM_LOONGARCH", bits=64, little_endian=True),
-    sync_calls=(82, 83),
+    calls=Calls(fsync=82, fdatasync=83, prctl=167),
     qemu=Qemu(
         program="qemu-system-loongarch64",
         packages=("qemu-system-misc",),

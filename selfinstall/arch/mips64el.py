@@ -1,12 +1,12 @@
 """mips64el: the Malta board, whose firmware boots no disk: the kernel lies beside the image."""
 
-from selfinstall.arch import Arch, Elf, Qemu
+from selfinstall.arch import Arch, Calls, Elf, Qemu
 
 ARCH = Arch(
     name="mips64el",
     multiarch="mips64el-linux-gnuabi64",
     elf=Elf(machine="EM_MIPS", bits=64, little_endian=True),
-    sync_calls=(5072, 5073),
+    calls=Calls(fsync=5072, fdatasync=5073, prctl=5153),
     qemu=Qemu(
         program="qemu-system-mips64el",
         packages=("qemu-system-mips",),

@@ -1,12 +1,12 @@
 """mipsel: the Malta board, whose firmware boots no disk: the kernel lies beside the image."""
 
-from selfinstall.arch import Arch, Elf, Qemu
+from selfinstall.arch import Arch, Calls, Elf, Qemu
 
 ARCH = Arch(
     name="mipsel",
     multiarch="mipsel-linux-gnu",
     elf=Elf(machine="EM_MIPS", bits=32, little_endian=True),
-    sync_calls=(4118, 4152),
+    calls=Calls(fsync=4118, fdatasync=4152, prctl=4192),
     qemu=Qemu(
         program="qemu-system-mipsel",
         packages=("qemu-system-mips",),

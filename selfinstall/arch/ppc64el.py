@@ -1,12 +1,12 @@
 """ppc64el: pSeries with SLOF, GRUB in a PReP partition."""
 
-from selfinstall.arch import Arch, Elf, Firmware, LoaderUse, Qemu
+from selfinstall.arch import Arch, Calls, Elf, Firmware, LoaderUse, Qemu
 
 ARCH = Arch(
     name="ppc64el",
     multiarch="powerpc64le-linux-gnu",
     elf=Elf(machine="EM_PPC64", bits=64, little_endian=True),
-    sync_calls=(118, 148),
+    calls=Calls(fsync=118, fdatasync=148, prctl=171),
     qemu=Qemu(
         program="qemu-system-ppc64",
         packages=("qemu-system-ppc",),

@@ -1,12 +1,12 @@
 """riscv64: qemu's virt board; EDK2 or U-Boot start GRUB, U-Boot also its own menu."""
 
-from selfinstall.arch import Arch, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
+from selfinstall.arch import Arch, Calls, Elf, Firmware, FirmwareFiles, LoaderUse, Qemu
 
 ARCH = Arch(
     name="riscv64",
     multiarch="riscv64-linux-gnu",
     elf=Elf(machine="EM_RISCV", bits=64, little_endian=True),
-    sync_calls=(82, 83),
+    calls=Calls(fsync=82, fdatasync=83, prctl=167),
     qemu=Qemu(
         program="qemu-system-riscv64",
         # In a package of its own from trixie on.

@@ -1,12 +1,12 @@
 """s390x: the virtio flavour of the mainframe, zipl."""
 
-from selfinstall.arch import Arch, Elf, Firmware, LoaderUse, Qemu
+from selfinstall.arch import Arch, Calls, Elf, Firmware, LoaderUse, Qemu
 
 ARCH = Arch(
     name="s390x",
     multiarch="s390x-linux-gnu",
     elf=Elf(machine="EM_S390", bits=64, little_endian=False),
-    sync_calls=(118, 148),
+    calls=Calls(fsync=118, fdatasync=148, prctl=172),
     qemu=Qemu(
         program="qemu-system-s390x",
         # In a package of its own from trixie on.

@@ -81,6 +81,30 @@ in_target() {
 		${SOURCE_DATE_EPOCH:+SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH"} "$@"
 }
 
+# unsynced PROGRAM [ARGUMENT …]: in_target, where fsync does nothing: the image is written out at the
+# end, and a disk whose build failed nobody wants.  Perl loads the filter (seccomp(2); prctl's 22 is
+# PR_SET_SECCOMP, 2 a filter's mode); a kernel that knows none goes without.
+unsynced() {
+	# shellcheck disable=SC2016,SC2086  # Perl's, words
+	in_target perl -e 'my ($prctl, $filter) = splice @ARGV, 0, 2;
+		my $code = pack "H*", $filter;
+		syscall $prctl + 0, 22, 2, pack("S x![P] P", length($code) / 8, $code);
+		exec { $ARGV[0] } @ARGV;
+		warn "$ARGV[0]: $!\n";
+		exit 127' $WITHOUT_FSYNC "$@"
+}
+
+# show_modules, hide_modules: the copies of a new kernel's modules that depmod reads, in the new
+# root's /run/selfinstall/modules.
+show_modules() {
+	[ -d /payload/modules ] || return 0
+	mkdir -p /target/run/selfinstall/modules
+	mount --bind /payload/modules /target/run/selfinstall/modules
+}
+hide_modules() {
+	[ ! -d /payload/modules ] || umount /target/run/selfinstall/modules
+}
+
 # The search path in which stand-ins come first.
 # shellcheck disable=SC2034  # for hooks
 STAND_INS=/run/selfinstall/stand-ins:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

@@ -12,6 +12,7 @@ from selfinstall.layout import SECTOR
 from selfinstall.plan.kernel import foreign
 from selfinstall.plan.lacking import GENERATORS
 from selfinstall.plan.model import Plan
+from selfinstall.plan.seccomp import without_fsync_setting
 from selfinstall.profiles import Profile
 from selfinstall.request import Request, Unpack
 from selfinstall.rootfs.facts import RootfsFacts
@@ -82,6 +83,7 @@ def guest_settings(
         "ACLS": "text" if facts.acl_texts else "attributes",
         "PACKAGES_TOTAL": str(len(plan.packages)),
         "UNCONFIGURED": str(plan.unconfigured),
+        "WITHOUT_FSYNC": without_fsync_setting(arch),
         "DPKG_VERSION": facts.packages.get("dpkg", ""),
         "LABEL_TAIL_SECTOR": str(plan.disk.size // SECTOR - LABEL_TAIL_SECTORS),
         "ROOT_PARTITION": str(plan.disk.root.number),

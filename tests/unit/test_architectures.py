@@ -324,13 +324,13 @@ def test_an_image_without_loader_needs_its_kernel_beside_it(
 MADE_UP = '''
 """vax64: made up."""
 
-from selfinstall.arch import Arch, Elf, Firmware, LoaderUse, Qemu
+from selfinstall.arch import Arch, Calls, Elf, Firmware, LoaderUse, Qemu
 
 ARCH = Arch(
     name="vax64",
     multiarch="vax64-linux-gnu",
     elf=Elf(machine="EM_VAX", bits=64, little_endian=True),
-    sync_calls=(95, 187),
+    calls=Calls(fsync=95, fdatasync=187, prctl=167),
     qemu=Qemu(
         program="qemu-system-vax64",
         packages=("qemu-system-vax",),

@@ -149,7 +149,7 @@ def test_hooks_declare_the_programs_that_they_call(hook: Path) -> None:
 
 
 #: Settings that functions of lib.sh read.
-LIBRARY = {"mount_esp": {"ESP_UUID", "ESP_MOUNT"}}
+LIBRARY = {"mount_esp": {"ESP_UUID", "ESP_MOUNT"}, "unsynced": {"WITHOUT_FSYNC"}}
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda p: p.name)

@@ -1,18 +1,16 @@
 """A seccomp filter that lets system calls succeed without being made.
 
-As ``setpriv --seccomp-filter`` loads it (util-linux 2.41 and later): the instructions of
-classic BPF one after the other (``struct sock_filter``, linux/filter.h), in the byte order of
-the machine that runs them.
+As the kernel takes it (``struct sock_filter``, linux/filter.h): the instructions of classic BPF one
+after the other, in the byte order of the machine that runs them.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 
 from elftools.elf.enums import ENUM_E_MACHINE
 
-from selfinstall.arch import Elf
+from selfinstall.arch import Arch, Elf
 
 #: linux/audit.h: what an architecture's number says beside its ELF machine.
 _AUDIT_64BIT = 0x8000_0000
@@ -25,19 +23,16 @@ _NUMBER, _ARCH = 0, 4
 _ALLOW, _NO_ERROR = 0x7FFF_0000, 0x0005_0000
 
 
-def ignoring(elf: Elf, calls: Iterable[int]) -> bytes:
-    """The filter under which programs of *elf*'s architecture make none of *calls*.
+def without_fsync(arch: Arch) -> bytes:
+    """The filter under which programs of *arch* make neither fsync nor fdatasync.
 
     Programs of other architectures, which have other numbers, are let alone.
-
-    :param calls: numbers of system calls, 255 at most: a jump goes no farther.
-    :raises struct.error: there are more.
     """
-    numbers = tuple(calls)
+    numbers = (arch.calls.fsync, arch.calls.fdatasync)
     steps = [
         (_LOAD, 0, 0, _ARCH),
         # To what allows, the last but one.
-        (_JUMP_IF_EQUAL, 0, len(numbers) + 1, audit_arch(elf)),
+        (_JUMP_IF_EQUAL, 0, len(numbers) + 1, audit_arch(arch.elf)),
         (_LOAD, 0, 0, _NUMBER),
         *(
             (_JUMP_IF_EQUAL, len(numbers) - place, 0, number)
@@ -46,8 +41,13 @@ def ignoring(elf: Elf, calls: Iterable[int]) -> bytes:
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _NO_ERROR),
     ]
-    order = "<" if elf.little_endian else ">"
+    order = "<" if arch.elf.little_endian else ">"
     return b"".join(struct.pack(f"{order}HBBI", *step) for step in steps)
+
+
+def without_fsync_setting(arch: Arch) -> str:
+    """What ``unsynced`` in the hooks' lib.sh reads: prctl's number, the filter as hex digits."""
+    return f"{arch.calls.prctl} {without_fsync(arch).hex()}"
 
 
 def audit_arch(elf: Elf) -> int:

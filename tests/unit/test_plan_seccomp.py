@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import platform
+import shlex
 import struct
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from selfinstall.arch import all_arches
-from selfinstall.initramfs.seccomp import audit_arch, ignoring
+from selfinstall.plan.seccomp import audit_arch, without_fsync, without_fsync_setting
 
 #: linux/audit.h.
 AUDIT = {
@@ -29,15 +33,10 @@ AUDIT = {
 }
 #: Debian's names of the architectures that these tests may run on.
 HERE = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64", "ppc64le": "ppc64el"}
-#: Loads a filter as setpriv does; the first is what an ordinary user needs.
-UNDER = """
-import ctypes, os, struct, sys
-code = open(sys.argv[1], "rb").read()
-kept = ctypes.create_string_buffer(code, len(code))
-program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(kept))
-prctl = ctypes.CDLL(None, use_errno=True).prctl
-assert prctl(38, 1, 0, 0, 0) == 0, ctypes.get_errno()
-assert prctl(22, 2, program) == 0, ctypes.get_errno()
+LIB = Path(str(files("selfinstall") / "hooks" / "lib.sh"))
+#: Asks for calls with a descriptor that is none, and says what they say.
+ASK = """
+import os
 for call in (os.fsync, os.fdatasync, os.fstat, os.close):
     try:
         call(999)
@@ -46,6 +45,7 @@ for call in (os.fsync, os.fdatasync, os.fstat, os.close):
     else:
         print(call.__name__, "nothing")
 """
+PR_SET_NO_NEW_PRIVS = 38
 
 
 @pytest.mark.parametrize("name", sorted(all_arches()))
@@ -56,11 +56,12 @@ def test_architectures_have_the_kernels_numbers(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(all_arches()))
 def test_the_filter_step_by_step(name: str) -> None:
     arch = all_arches()[name]
-    code = ignoring(arch.elf, arch.sync_calls)
+    code = without_fsync(arch)
     order = "<" if arch.elf.little_endian else ">"
     allowed, nothing = 0x7FFF0000, 0x00050000
-    for number in (0, 1, *arch.sync_calls, *(n + 1 for n in arch.sync_calls), 400):
-        expected = nothing if number in arch.sync_calls else allowed
+    ignored = (arch.calls.fsync, arch.calls.fdatasync)
+    for number in (0, 1, *ignored, *(n + 1 for n in ignored), arch.calls.prctl):
+        expected = nothing if number in ignored else allowed
         assert verdict(code, order, number, AUDIT[name]) == expected
         assert verdict(code, order, number, AUDIT[name] ^ 1) == allowed
 
@@ -84,13 +85,38 @@ def verdict(code: bytes, order: str, number: int, arch: int) -> int:
 
 
 @pytest.mark.skipif(platform.machine() not in HERE, reason="the numbers here are not known")
-def test_the_kernel_takes_it(tmp_path: Path) -> None:
-    arch = all_arches()[HERE[platform.machine()]]
-    filter_file = tmp_path / "filter"
-    filter_file.write_bytes(ignoring(arch.elf, arch.sync_calls))
-    answer = subprocess.run(
-        [sys.executable, "-c", UNDER, filter_file], capture_output=True, text=True, check=False
-    )
+def test_the_kernel_takes_it() -> None:
+    answer = unsynced(sys.executable, "-c", ASK)
     # EBADF from what is really called.
     assert answer.stdout.split("\n")[:2] == ["fsync nothing", "fdatasync nothing"]
     assert answer.stdout.split("\n")[2:] == ["fstat 9", "close 9", ""]
+
+
+@pytest.mark.skipif(platform.machine() not in HERE, reason="the numbers here are not known")
+def test_what_is_run_is_run_as_it_is() -> None:
+    assert unsynced("sh", "-c", 'printf \'<%s>\' "$0" "$@"; exit 3', "a b", "").stdout == "<a b><>"
+    assert unsynced("sh", "-c", "exit 3").returncode == 3
+    missing = unsynced("/no/such/program")
+    assert (missing.returncode, missing.stderr) == (
+        127,
+        "/no/such/program: No such file or directory\n",
+    )
+
+
+def unsynced(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run it by the hooks' function, without another root."""
+    arch = all_arches()[HERE[platform.machine()]]
+    script = f'. {shlex.quote(str(LIB))}\nin_target() {{ "$@"; }}\nunsynced "$@"'
+
+    def let_filters_in() -> None:
+        # What an ordinary user needs (seccomp(2)); the guest's root does not.
+        assert ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+
+    return subprocess.run(
+        ["sh", "-c", script, "sh", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "EVENTS": "/dev/null", "WITHOUT_FSYNC": without_fsync_setting(arch)},
+        preexec_fn=let_filters_in,
+    )
