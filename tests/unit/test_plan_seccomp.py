@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import shlex
 import struct
 import subprocess
 import sys
@@ -92,6 +91,12 @@ def test_the_kernel_takes_it() -> None:
     assert answer.stdout.split("\n")[2:] == ["fstat 9", "close 9", ""]
 
 
+def test_without_perl_it_is_run_with_fsync() -> None:
+    answer = unsynced(sys.executable, "-c", ASK, perl="/no/perl")
+    assert answer.stdout.split("\n")[:2] == ["fsync 9", "fdatasync 9"]
+    assert unsynced("sh", "-c", "exit 3", perl="/no/perl").returncode == 3
+
+
 @pytest.mark.skipif(platform.machine() not in HERE, reason="the numbers here are not known")
 def test_what_is_run_is_run_as_it_is() -> None:
     assert unsynced("sh", "-c", 'printf \'<%s>\' "$0" "$@"; exit 3', "a b", "").stdout == "<a b><>"
@@ -103,10 +108,11 @@ def test_what_is_run_is_run_as_it_is() -> None:
     )
 
 
-def unsynced(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run it by the hooks' function, without another root."""
-    arch = all_arches()[HERE[platform.machine()]]
-    script = f'. {shlex.quote(str(LIB))}\nin_target() {{ "$@"; }}\nunsynced "$@"'
+def unsynced(*command: str, perl: str = "/usr/bin/perl") -> subprocess.CompletedProcess[str]:
+    """Run it by the hooks' function, whose root is this one."""
+    arch = all_arches()[HERE.get(platform.machine(), "amd64")]
+    library = LIB.read_text().replace("/target/usr/bin/perl", perl)
+    script = library + '\nin_target() { "$@"; }\nunsynced "$@"'
 
     def let_filters_in() -> None:
         # What an ordinary user needs (seccomp(2)); the guest's root does not.
