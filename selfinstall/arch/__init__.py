@@ -56,6 +56,8 @@ class Qemu:
     :param memory: MiB that the installer gets at least; what the kernel takes for itself differs.
     :param frugal: properties of ``-machine`` that leave out devices which an emulated machine
         boots without, and which would only make the guest work.
+    :param direct: properties of ``-machine`` for an emulated one whose kernel qemu loads, and
+        which ends when it would restart.
     :param credentials: systemd takes credentials from its fw_cfg (systemd.system-credentials(7)).
     :param installer_firmware: the firmware without which not even ``-kernel`` starts.
     :param libvirt: what libvirt calls this architecture.
@@ -75,6 +77,7 @@ class Qemu:
     for_kernels: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = ()
     memory: int = 512
     frugal: str = ""
+    direct: str = ""
     credentials: bool = False
     installer_firmware: str | None = None
 

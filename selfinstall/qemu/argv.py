@@ -180,6 +180,10 @@ def _is_frugal(machine: Machine) -> bool:
     return machine.frugal and machine.accel == "tcg"
 
 
+def _starts_once(machine: Machine) -> bool:
+    return machine.kernel is not None and machine.accel == "tcg" and not machine.reboots
+
+
 def _board(machine: Machine) -> Iterator[tuple[str, str]]:
     qemu = machine.arch.qemu
     board = qemu.machine
@@ -187,6 +191,8 @@ def _board(machine: Machine) -> Iterator[tuple[str, str]]:
         board += ",graphics=off"
     if _is_frugal(machine) and qemu.frugal:
         board += f",{qemu.frugal}"
+    if _starts_once(machine) and qemu.direct:
+        board += f",{qemu.direct}"
     flash = machine.firmware
     if flash is not None and flash.machine:
         board += f",{flash.machine}"
