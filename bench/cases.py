@@ -56,6 +56,11 @@ class Case:
 
 
 SELFINSTALL = "selfinstall"
+#: The tarballs whose images are booted, with what is added to names and titles.
+_BOOTED: tuple[tuple[Base, str, str], ...] = (
+    ("complete", "", ""),
+    ("minbase", "-minbase", ", kernel-less"),
+)
 
 TOOLS = {
     tool.name: tool
@@ -172,37 +177,17 @@ CASES = {
             extra_gb=3,
             tools=(SELFINSTALL, *_NATIVE),
         ),
-        Case(
-            name="verify-bios",
-            title="verify, BIOS",
-            base="complete",
-            kind="verify",
-            firmware="bios",
-            tools=(SELFINSTALL,),
-        ),
-        Case(
-            name="verify-efi",
-            title="verify, UEFI",
-            base="complete",
-            kind="verify",
-            firmware="efi",
-            tools=(SELFINSTALL,),
-        ),
-        Case(
-            name="verify-bios-minbase",
-            title="verify, BIOS, kernel-less",
-            base="minbase",
-            kind="verify",
-            firmware="bios",
-            tools=(SELFINSTALL,),
-        ),
-        Case(
-            name="verify-efi-minbase",
-            title="verify, UEFI, kernel-less",
-            base="minbase",
-            kind="verify",
-            firmware="efi",
-            tools=(SELFINSTALL,),
+        *(
+            Case(
+                name=f"verify-{firmware}{suffix}",
+                title=f"verify, {title}{words}",
+                base=base,
+                kind="verify",
+                firmware=firmware,
+                tools=(SELFINSTALL,),
+            )
+            for base, suffix, words in _BOOTED
+            for firmware, title in (("bios", "BIOS"), ("efi", "UEFI"))
         ),
     )
 }
