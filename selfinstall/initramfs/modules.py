@@ -1,4 +1,4 @@
-"""Kernel modules in the order in which insmod takes them, and the kernel's image.
+"""Kernel modules in the order in which they are to be loaded, and the kernel's image.
 
 Packages of kernels carry no ``modules.dep``: dependencies come from each
 module's own ``.modinfo``.  Unpacking all modules of a Debian kernel (4229 of
