@@ -66,6 +66,7 @@ def verify(
     :param arch: its architecture; None for what its partition table names, or the host's.
     :param firmware: names of firmware; None for all that its boot loaders serve.
     :param memory: MiB.
+    :param smp: guest CPUs; None for as many as make it fastest, and for one where they fail.
     :param stall: seconds of silence that end a boot; None for the accelerator's limit.
     :param cache: the cache's folder; None for the user's.
     :param log: where to keep the consoles, one behind the other; None for nowhere.
@@ -79,8 +80,9 @@ def verify(
     chosen = arch_of(facts, arch)
     direct = exported or export.beside(image)
     names = firmware or usable_firmwares(facts, chosen, direct, qemu)
+    cpus = smp or cpus_each(chosen, len(names))
     boots = [
-        machine(facts, chosen, name, direct=direct, memory=memory, smp=smp, qemu=qemu)
+        machine(facts, chosen, name, direct=direct, memory=memory, smp=cpus, qemu=qemu)
         for name in names
     ]
     with workspace() as work:
@@ -97,6 +99,7 @@ def verify(
                 step=f"verify-{boot.firmware.name}",
                 on_event=tell,
                 cancel=cancel,
+                fallback=smp is None,
             )
 
         try:
@@ -111,6 +114,13 @@ def verify(
         Verified(firmware=name, seconds=round(report.seconds, 1), accel=report.accel)
         for name, report in zip(names, reports, strict=True)
     )
+
+
+def cpus_each(arch: Arch, boots: int) -> int:
+    """Guest CPUs for each of so many *boots* that begin at once, 1 at least."""
+    if platform.machine() not in arch.qemu.kvm_hosts:
+        return 1
+    return max(1, min(arch.qemu.cpus, (os.cpu_count() or 1) // boots))
 
 
 def side_by_side(

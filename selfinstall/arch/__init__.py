@@ -56,9 +56,13 @@ class Qemu:
     :param memory: MiB that the installer gets at least; what the kernel takes for itself differs.
     :param frugal: properties of ``-machine`` that leave out devices which an emulated machine
         boots without, and which would only make the guest work.
+    :param frugal_cpu: the same of ``-cpu``: features for which the guest loads modules.
+    :param cpus: the guest CPUs with which an emulated image is up soonest, if the host is one of
+        *kvm_hosts* and has as many.  On others qemu may run them in turn, for their rules of
+        memory ordering are other ones.
     :param direct: properties of ``-machine`` for an emulated one whose kernel qemu loads, and
         which ends when it would restart.
-    :param credentials: systemd takes credentials from its fw_cfg (systemd.system-credentials(7)).
+    :param credentials: systemd takes credentials from its SMBIOS (systemd.system-credentials(7)).
     :param installer_firmware: the firmware without which not even ``-kernel`` starts.
     :param libvirt: what libvirt calls this architecture.
     :param acpi: when the machine has ACPI tables, which libvirt wants to be told.
@@ -77,6 +81,8 @@ class Qemu:
     for_kernels: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = ()
     memory: int = 512
     frugal: str = ""
+    frugal_cpu: str = ""
+    cpus: int = 1
     direct: str = ""
     credentials: bool = False
     installer_firmware: str | None = None

@@ -24,6 +24,7 @@ ARCH = Arch(
         libvirt="x86_64",
         acpi="always",
         frugal="sata=off,smbus=off,i8042=off",
+        frugal_cpu="svm=off,aes=off,vaes=off,pclmulqdq=off",
         credentials=True,
     ),
     root_type="44479540-F297-41B2-9AF7-D131D5F0458A",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from selfinstall.arch import Arch, FirmwareFiles, Transport
+from selfinstall.qemu import credentials
 from selfinstall.qemu.emulator import SANDBOX, Emulator
 
 AccelName = Literal["kvm", "tcg"]
@@ -26,9 +27,6 @@ CARD: dict[Transport, str] = {"pci": ",romfile=", "mmio": "", "ccw": ""}
 #: MiB of translated code that TCG keeps.  The default is an eighth of the host's memory up
 #: to 1 GiB, which is what made qemu larger than its guest.
 TRANSLATIONS = 512
-#: A credential (systemd.system-credentials(7)): systemd sets kernel parameters by it.  Each program
-#: is then loaded where it was before, and qemu before 8.0 need not translate it again.
-SETTINGS = "name=opt/io.systemd.credentials/sysctl.extra,string=kernel.randomize_va_space=0"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +162,7 @@ def _options(machine: Machine) -> Iterator[tuple[str, ...]]:
     yield from _board(machine)
     yield from _boot(machine)
     if _is_frugal(machine) and machine.arch.qemu.credentials:
-        yield "-fw_cfg", SETTINGS
+        yield from credentials.options()
     for number, drive in enumerate(machine.drives):
         yield from _disk(drive, f"disk{number}", SUFFIX[machine.arch.qemu.transport])
     yield from _serial(machine)
@@ -209,7 +207,10 @@ def _board(machine: Machine) -> Iterator[tuple[str, str]]:
     # the guest's, and wrong where it is not.
     tcg = f"tcg,tb-size={TRANSLATIONS}"
     yield "-accel", "kvm" if machine.accel == "kvm" else tcg
-    yield "-cpu", qemu.cpu_kvm if machine.accel == "kvm" else qemu.cpu_tcg
+    cpu = qemu.cpu_kvm if machine.accel == "kvm" else qemu.cpu_tcg
+    if _is_frugal(machine) and qemu.frugal_cpu:
+        cpu += f",{qemu.frugal_cpu}"
+    yield "-cpu", cpu
     yield "-smp", str(machine.smp)
     yield "-m", f"{machine.memory}M"
 

@@ -34,18 +34,10 @@ _USER_SPACE = re.compile(
 _COUNTDOWN = re.compile(r"will be executed automatically in \d+s")
 _ENTER = b"\r"
 _PANIC = "its kernel panicked"
-_DEAD_ENDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+#: What ends a boot before there is a kernel.
+_LOADER_ENDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), reason)
     for pattern, reason in (
-        (r"VFS: Unable to mount root", "its kernel found no root file system"),
-        (r"Kernel panic", _PANIC),
-        (
-            r"You are in emergency mode|Give root password for maintenance"
-            r"|Press Enter for maintenance|Cannot open access to console, the root account",
-            "the system stopped in emergency mode",
-        ),
-        (r"^\(initramfs\)", "the initramfs gave up and opened its shell"),
-        (r"^dracut:.*# ?$", "the initramfs gave up and opened its shell"),
         # SeaBIOS, which shows its screen on the serial console too, puts a blank before the >.
         (r"^grub rescue ?>", "GRUB did not find its files (rescue prompt)"),
         (r"^grub ?>", "GRUB found no configuration (prompt)"),
@@ -57,10 +49,47 @@ _DEAD_ENDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"BdsDxe: No bootable option", "the firmware found no boot loader"),
     )
 )
+_SYSTEM_ENDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), reason)
+    for pattern, reason in (
+        (r"VFS: Unable to mount root", "its kernel found no root file system"),
+        (r"Kernel panic", _PANIC),
+        (
+            r"You are in emergency mode|Give root password for maintenance"
+            r"|Press Enter for maintenance|Cannot open access to console, the root account",
+            "the system stopped in emergency mode",
+        ),
+        (r"^\(initramfs\)", "the initramfs gave up and opened its shell"),
+        (r"^dracut:.*# ?$", "the initramfs gave up and opened its shell"),
+    )
+)
+#: Seconds of silence that end a boot by several emulated CPUs, as one then tries it again.
+_PATIENCE = 120.0
+#: A program asks where the cursor is (ECMA-48, DSR 6), and its answer: in the last corner of
+#: the smallest screen.  systemd 257 asks so for the size, and waits 0.3 s twice for nothing.
+_WHERE = b"\x1b[6n"
+_HERE = b"\x1b[24;80R"
 
 
 class Cancelled(Exception):
     """The boot was given up because its outcome does not matter any more."""
+
+
+class _NotLoaded(BootFailed):
+    """No kernel was started, so CPUs do not matter."""
+
+
+class _Cursor:
+    """Answers for the terminal that is not there."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def answer(self, data: bytes) -> bytes:
+        """What to send for *data*, which may end anywhere."""
+        *asked, rest = (self._rest + data).split(_WHERE)
+        self._rest = rest[-len(_WHERE) + 1 :]
+        return _HERE * len(asked)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +118,13 @@ def shows_life(line: str) -> bool:
 
 def dead_end(line: str) -> str | None:
     """Why a boot whose console shows *line* will not get further, None when it may."""
-    return next((reason for pattern, reason in _DEAD_ENDS if pattern.search(line)), None)
+    ends = (*_SYSTEM_ENDS, *_LOADER_ENDS)
+    return next((reason for pattern, reason in ends if pattern.search(line)), None)
+
+
+def is_unloaded(line: str) -> bool:
+    """Whether *line* of a console says that no kernel was found to start."""
+    return any(pattern.search(line) for pattern, _ in _LOADER_ENDS)
 
 
 def counts_down(line: str) -> bool:
@@ -107,6 +142,7 @@ def boot_until_up(
     step: str,
     on_event: OnEvent,
     cancel: int | None = None,
+    fallback: bool = False,
 ) -> BootReport:
     """Boot until the login prompt, then end the machine.
 
@@ -116,6 +152,8 @@ def boot_until_up(
     :param cache: the folder where it is remembered whether KVM works here.
     :param step: the events' step (``verify-bios``); begins and ends here.
     :param cancel: a descriptor that becomes readable when the boot shall be given up.
+    :param fallback: what does not come up with several emulated CPUs is tried with one, whose
+        outcome counts: a kernel that changes its own code meanwhile may die by qemu's fault.
     :raises Cancelled: it did.
     :raises BootFailed: the system did not come up.
     :raises InputError: qemu cannot use the image.
@@ -123,6 +161,20 @@ def boot_until_up(
     """
     on_event(Event("begin", step))
     with open_log(log) as kept:
+
+        def work(attempt: Try) -> BootReport:
+            if not fallback or attempt.accel != "tcg" or boot.smp == 1:
+                return _attempt(boot, attempt, stall, kept, cancel)
+            patience = _PATIENCE if stall is None else min(stall, _PATIENCE)
+            try:
+                return _attempt(boot, attempt, patience, kept, cancel)
+            except _NotLoaded:
+                raise
+            except BootFailed as failure:
+                message = f"emulated with {boot.smp} CPUs, {failure.message}; once more with one"
+                on_event(Event("warning", step, message=message))
+            return _attempt(dataclasses.replace(boot, smp=1), attempt, stall, kept, cancel)
+
         report = accel.run(
             wanted,
             arch=boot.arch,
@@ -131,7 +183,7 @@ def boot_until_up(
             step=step,
             on_event=on_event,
             trial=TRIAL,
-            work=lambda attempt: _attempt(boot, attempt, stall, kept, cancel),
+            work=work,
         )
     on_event(Event("end", step, seconds=report.seconds))
     return report
@@ -163,11 +215,14 @@ def _watch(supervisor: Supervisor, firmware: str) -> None:
     elsewhere a key may stop a boot (U-Boot).
     """
     oops = Oops()
+    cursor = _Cursor()
     entered = False
     while True:
         lines, said = supervisor.step()
         if any(name == CANCEL for name, _ in said):
             raise Cancelled
+        if answer := b"".join(cursor.answer(data) for name, data in said if name == CONSOLE):
+            supervisor.session.post(CONSOLE, answer)
         for line in lines:
             oops.hear(line)
         for line in (*lines, supervisor.console.partial):
@@ -182,7 +237,8 @@ def _watch(supervisor: Supervisor, firmware: str) -> None:
                 if reason == _PANIC:
                     supervisor.doubt(line.strip())
                     reason = f"{reason}: {oops}" if oops.panic is not None else reason
-                raise _failure(supervisor, firmware, reason)
+                kind = _NotLoaded if is_unloaded(line) else BootFailed
+                raise _failure(supervisor, firmware, reason, kind=kind)
         try:
             supervisor.judge()
         except GuestHung as hung:
@@ -195,9 +251,13 @@ def _watch(supervisor: Supervisor, firmware: str) -> None:
 
 
 def _failure(
-    supervisor: Supervisor, firmware: str, reason: str, hint: str | None = None
+    supervisor: Supervisor,
+    firmware: str,
+    reason: str,
+    hint: str | None = None,
+    kind: type[BootFailed] = BootFailed,
 ) -> BootFailed:
-    return BootFailed(
+    return kind(
         f"the image does not boot under {firmware}: {reason}",
         hint,
         last_words=supervisor.last_words,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 import itertools
 import shlex
@@ -21,6 +22,7 @@ from selfinstall.qemu.argv import (
     escape,
     pasteable,
 )
+from selfinstall.qemu.credentials import CREDENTIALS
 from selfinstall.qemu.emulator import Emulator
 from selfinstall.qemu.install import CHANNELS
 
@@ -142,15 +144,30 @@ def test_only_an_emulated_machine_is_frugal(name: str) -> None:
     """A real CPU has no need of it; and what the user boots has all devices."""
     plain = argv(dataclasses.replace(MACHINES[name], accel="kvm", frugal=False))
     assert argv(dataclasses.replace(MACHINES[name], accel="kvm")) == plain
-    assert option(plain, "-fw_cfg") == []
+    assert option(plain, "-smbios") == []
 
 
 def test_frugal() -> None:
     (board,) = option(argv(VERIFY), "-machine")
     assert board.split(",")[1:] == ["graphics=off", "sata=off", "smbus=off", "i8042=off"]
-    assert option(argv(VERIFY), "-fw_cfg") == [
-        "name=opt/io.systemd.credentials/sysctl.extra,string=kernel.randomize_va_space=0"
-    ]
+    (cpu,) = option(argv(VERIFY), "-cpu")
+    (others,) = option(argv(INSTALLER), "-cpu")
+    assert cpu == f"{others},svm=off,aes=off,vaes=off,pclmulqdq=off"
+
+
+def test_credentials() -> None:
+    """What qemu is given is what systemd shall read."""
+    found = {}
+    for value in option(argv(VERIFY), "-smbios"):
+        kind, _, text = value.partition(",value=io.systemd.credential.binary:")
+        name, _, content = text.partition("=")
+        assert kind == "type=11" and "," not in text
+        found[name] = base64.b64decode(content, validate=True).decode()
+    assert found == CREDENTIALS
+    (unit,) = [name for name in found if name.startswith("systemd.extra-unit.")]
+    wants = f"Wants={unit.removeprefix('systemd.extra-unit.')}"
+    assert wants in found["systemd.unit-dropin.sysinit.target"].splitlines()
+    golden.check("credentials.txt", "".join(f"# {n}\n{t}\n" for n, t in found.items()))
 
 
 @pytest.mark.parametrize("path", ["/a,b/c.img", "/ü ß/x:y.img", "/a,,b.img", "/fd:3"])

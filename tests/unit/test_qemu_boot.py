@@ -52,19 +52,25 @@ def image(fake: FakeQemu, tmp_path: Path) -> Boot:
 
 
 def up(
-    tmp_path: Path, body: str, wanted: str = "tcg", stall: float | None = None
+    tmp_path: Path,
+    body: str,
+    wanted: str = "tcg",
+    stall: float | None = None,
+    smp: int = 1,
+    fallback: bool = False,
 ) -> tuple[BootReport, list[Event], FakeQemu]:
     fake = FakeQemu(tmp_path, body)
     events: list[Event] = []
     try:
         report = boot_until_up(
-            image(fake, tmp_path),
+            dataclasses.replace(image(fake, tmp_path), smp=smp),
             wanted=wanted,
             stall=stall,
             log=tmp_path / "log",
             cache=tmp_path / "cache",
             step="verify-bios",
             on_event=events.append,
+            fallback=fallback,
         )
     finally:
         assert fake.running() == []
@@ -113,6 +119,59 @@ def test_the_menu_is_not_waited_for(tmp_path: Path) -> None:
 def test_no_key_is_pressed_elsewhere(tmp_path: Path, line: str) -> None:
     body = f"heard = b''\nconsole({line!r}){HEARD}"
     up(tmp_path, f"{body}assert heard == b'', heard\n{UP}for_ever()")
+
+
+def test_where_the_cursor_is(tmp_path: Path) -> None:
+    """Each question gets an answer, wherever reading has cut it."""
+    body = "heard = b''\nfor part in '\\x1b[?7h\\x1b[6n\\x1b[99;99H\\x1b', '[', '6n':"
+    body += f"\n    console(part)\n    time.sleep(0.1){HEARD}"
+    up(tmp_path, f"import time\n{body}assert heard == 2 * b'\\x1b[24;80R', heard\n{UP}for_ever()")
+
+
+#: Comes up with one CPU alone.
+ALONE = f"""
+if sys.argv[sys.argv.index("-smp") + 1] == "1":
+    {UP.strip()}
+else:
+    %s
+for_ever()
+"""
+PANICS = 'console("Kernel panic - not syncing: Fatal exception in interrupt\\r\\n")'
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        PANICS,
+        'tell(event="SHUTDOWN", data={"reason": "guest-reset"}); done()',
+        'console("(initramfs) ")',
+        'console("[    0.000000] Linux version 6.12\\r\\n")',
+    ],
+)
+def test_one_cpu_where_several_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(login, "_PATIENCE", 1.0)
+    _, events, _ = up(tmp_path, ALONE % how, smp=2, fallback=True)
+    begin, warning, end = events
+    assert (begin.event, warning.event, end.event) == ("begin", "warning", "end")
+    words = "emulated with 2 CPUs, the image does not boot under SeaBIOS"
+    assert words in warning.message and "once more with one" in warning.message
+    assert (tmp_path / "log").read_text().count("-smp") == 2
+
+
+def test_one_cpu_is_not_tried_where_they_do_not_matter(tmp_path: Path) -> None:
+    """There was no kernel; or the user wants to see what his number of CPUs does."""
+    with pytest.raises(BootFailed, match="found no boot loader"):
+        up(tmp_path, ALONE % 'console("No bootable device.\\r\\n")', smp=2, fallback=True)
+    with pytest.raises(BootFailed, match="panicked"):
+        up(tmp_path, ALONE % PANICS, smp=2)
+
+
+def test_an_image_that_fails_with_one_cpu_too(tmp_path: Path) -> None:
+    with pytest.raises(BootFailed, match="initramfs"):
+        up(tmp_path, 'console("(initramfs) "); for_ever()', smp=2, fallback=True)
+    assert (tmp_path / "log").read_text().count("-smp") == 2
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from selfinstall.arch import get
 from selfinstall.errors import BootFailed
 from selfinstall.events import Event, OnEvent, ignore
 from selfinstall.qemu.login import BootReport, Cancelled
-from selfinstall.verification import side_by_side
+from selfinstall.verification import cpus_each, side_by_side
 
 GOOD = BootReport(seconds=1.0, accel="tcg", console=())
 
@@ -71,3 +72,23 @@ def test_no_descriptor_is_left() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     run(lambda name, tell, cancel: GOOD, ignore)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    ("arch", "host", "cores", "boots", "cpus"),
+    [
+        ("amd64", "x86_64", 2, 1, 2),
+        ("amd64", "x86_64", 2, 2, 1),
+        ("amd64", "x86_64", 16, 2, 2),
+        ("amd64", "x86_64", 1, 2, 1),
+        ("amd64", "aarch64", 16, 1, 1),
+        ("arm64", "x86_64", 16, 1, 1),
+    ],
+)
+def test_cpus(
+    monkeypatch: pytest.MonkeyPatch, arch: str, host: str, cores: int, boots: int, cpus: int
+) -> None:
+    """No more than the host has, and one where qemu would run several in turn."""
+    monkeypatch.setattr("platform.machine", lambda: host)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert cpus_each(get(arch), boots) == cpus
