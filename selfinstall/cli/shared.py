@@ -84,7 +84,7 @@ SMP = Option(
     dest="smp",
     metavar="N",
     convert=values.count,
-    help="The guest's number of CPUs. Default: 1.",
+    help="The guest's number of CPUs. Default: 1, and up to 2 for verify.",
 )
 ACCEL = choice(
     "--accel",

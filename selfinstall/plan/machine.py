@@ -18,7 +18,8 @@ from selfinstall.rootfs.facts import RootfsFacts
 PAYLOAD_MEMORY = 128
 #: Guest CPUs without ``--smp``.  More are not safe under TCG: with two, qemu 7.2 and 10.0 let
 #: one CPU run into the breakpoint that the kernel sets while it patches its own code ("Oops:
-#: int3" in sched_clock_cpu; one boot of three to one of thirty, as the host is loaded).
+#: int3" in sched_clock_cpu; one boot of three to one of thirty, as the host is loaded).  A boot
+#: to verify an image can begin again with one (:mod:`selfinstall.qemu.login`), a build cannot.
 DEFAULT_SMP = 1
 
 
