@@ -1,8 +1,8 @@
 """What an emulated machine tells systemd: credentials, as strings of its SMBIOS.  Pure.
 
-A program that is loaded where it was before is one that qemu before 8.0, and 7.2 from 7.2.9
-on, need not translate again; so the guest gives up address randomisation.  By the kernel's
-command line it could do so from the start, but that is the image's own.
+A program that is loaded where it was before is one that qemu before 8.0 need not translate
+again (7.2.0 to 7.2.8 need not either way); so the guest gives up address randomisation.  By the
+kernel's command line it could do so from the start, but that is the image's own.
 
 The source of names and formats is systemd.system-credentials(7).
 """

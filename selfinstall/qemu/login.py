@@ -34,34 +34,31 @@ _USER_SPACE = re.compile(
 _COUNTDOWN = re.compile(r"will be executed automatically in \d+s")
 _ENTER = b"\r"
 _PANIC = "its kernel panicked"
+
+
+def _compiled(*ends: tuple[str, str]) -> tuple[tuple[re.Pattern[str], str], ...]:
+    return tuple((re.compile(pattern), reason) for pattern, reason in ends)
+
+
 #: What ends a boot before there is a kernel.
-_LOADER_ENDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), reason)
-    for pattern, reason in (
-        # SeaBIOS, which shows its screen on the serial console too, puts a blank before the >.
-        (r"^grub rescue ?>", "GRUB did not find its files (rescue prompt)"),
-        (r"^grub ?>", "GRUB found no configuration (prompt)"),
-        (r"^UEFI Interactive Shell|^Shell>", "the firmware found no boot loader (UEFI shell)"),
-        (
-            r"No bootable device|Boot failed: not a bootable disk",
-            "the firmware found no boot loader",
-        ),
-        (r"BdsDxe: No bootable option", "the firmware found no boot loader"),
-    )
+_LOADER_ENDS = _compiled(
+    # SeaBIOS, which shows its screen on the serial console too, puts a blank before the >.
+    (r"^grub rescue ?>", "GRUB did not find its files (rescue prompt)"),
+    (r"^grub ?>", "GRUB found no configuration (prompt)"),
+    (r"^UEFI Interactive Shell|^Shell>", "the firmware found no boot loader (UEFI shell)"),
+    (r"No bootable device|Boot failed: not a bootable disk", "the firmware found no boot loader"),
+    (r"BdsDxe: No bootable option", "the firmware found no boot loader"),
 )
-_SYSTEM_ENDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), reason)
-    for pattern, reason in (
-        (r"VFS: Unable to mount root", "its kernel found no root file system"),
-        (r"Kernel panic", _PANIC),
-        (
-            r"You are in emergency mode|Give root password for maintenance"
-            r"|Press Enter for maintenance|Cannot open access to console, the root account",
-            "the system stopped in emergency mode",
-        ),
-        (r"^\(initramfs\)", "the initramfs gave up and opened its shell"),
-        (r"^dracut:.*# ?$", "the initramfs gave up and opened its shell"),
-    )
+_SYSTEM_ENDS = _compiled(
+    (r"VFS: Unable to mount root", "its kernel found no root file system"),
+    (r"Kernel panic", _PANIC),
+    (
+        r"You are in emergency mode|Give root password for maintenance"
+        r"|Press Enter for maintenance|Cannot open access to console, the root account",
+        "the system stopped in emergency mode",
+    ),
+    (r"^\(initramfs\)", "the initramfs gave up and opened its shell"),
+    (r"^dracut:.*# ?$", "the initramfs gave up and opened its shell"),
 )
 #: Seconds of silence that end a boot by several emulated CPUs, as one then tries it again.
 _PATIENCE = 120.0
