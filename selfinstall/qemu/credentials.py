@@ -13,7 +13,7 @@ import base64
 from collections.abc import Iterator
 
 _PARAMETER = "kernel.randomize_va_space"
-_FILE = "/proc/sys/kernel/randomize_va_space"
+_FILE = f"/proc/sys/{_PARAMETER.replace('.', '/')}"
 _UNIT = "fixed-addresses.service"
 #: What systemd starts first.  Each start is a program, or two (systemd-executor).
 _EARLY = (

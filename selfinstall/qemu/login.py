@@ -60,6 +60,8 @@ _SYSTEM_ENDS = _compiled(
     (r"^\(initramfs\)", "the initramfs gave up and opened its shell"),
     (r"^dracut:.*# ?$", "the initramfs gave up and opened its shell"),
 )
+_DEAD_ENDS = (*_SYSTEM_ENDS, *_LOADER_ENDS)
+_UNLOADED = frozenset(reason for _, reason in _LOADER_ENDS)
 #: Seconds of silence that end a boot by several emulated CPUs, as one then tries it again.
 _PATIENCE = 120.0
 #: A program asks where the cursor is (ECMA-48, DSR 6), and its answer: in the last corner of
@@ -115,13 +117,7 @@ def shows_life(line: str) -> bool:
 
 def dead_end(line: str) -> str | None:
     """Why a boot whose console shows *line* will not get further, None when it may."""
-    ends = (*_SYSTEM_ENDS, *_LOADER_ENDS)
-    return next((reason for pattern, reason in ends if pattern.search(line)), None)
-
-
-def is_unloaded(line: str) -> bool:
-    """Whether *line* of a console says that no kernel was found to start."""
-    return any(pattern.search(line) for pattern, _ in _LOADER_ENDS)
+    return next((reason for pattern, reason in _DEAD_ENDS if pattern.search(line)), None)
 
 
 def counts_down(line: str) -> bool:
@@ -234,7 +230,7 @@ def _watch(supervisor: Supervisor, firmware: str) -> None:
                 if reason == _PANIC:
                     supervisor.doubt(line.strip())
                     reason = f"{reason}: {oops}" if oops.panic is not None else reason
-                kind = _NotLoaded if is_unloaded(line) else BootFailed
+                kind = _NotLoaded if reason in _UNLOADED else BootFailed
                 raise _failure(supervisor, firmware, reason, kind=kind)
         try:
             supervisor.judge()
